@@ -1,0 +1,224 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Restore says what to restore a store from.
+type Restore struct {
+	Client    []kgo.Opt // how to reach the brokers
+	Topic     string    // the changelog
+	Partition int32
+	// Stall is how long a restore may go without progress before it gives up; default 3 minutes.
+	Stall time.Duration
+	Log   *slog.Logger
+	// Progress, if set, is told of every batch that was applied: rows in it and offsets still to read.
+	Progress func(rows int, remaining int64)
+}
+
+// Outcome of a restore.
+type Restored struct {
+	Rows int64
+	// Wiped says why the local copy was thrown away first, "" if it was not: "foreign topic", "past the end" or
+	// "truncated".
+	Wiped string
+}
+
+// restoreBatch bounds the rows that a restore holds in memory and writes in one Pebble batch; 8 MB batches measured
+// fastest where rows arrive unsorted.
+const restoreBatchBytes = 8 << 20
+
+// Run brings the store up to the high watermark of its changelog as it is now. Call it only after the group's offsets
+// were fetched: by then the broker has settled the transaction of whoever owned the partition before.
+//
+// The target is the high watermark and never the last stable offset: an open transaction of another producer pins that
+// below rows that are committed already (KAFKA-10167). Control records are kept, because transaction markers take
+// offsets: without them the position would stop short of the target for ever.
+func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
+	var out Restored
+	if r.Stall == 0 {
+		r.Stall = 3 * time.Minute
+	}
+	if r.Log == nil {
+		r.Log = slog.New(slog.DiscardHandler)
+	}
+	cl, err := kgo.NewClient(append(slices.Clone(r.Client),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.FetchMaxBytes(16<<20),
+		kgo.FetchMaxPartitionBytes(16<<20),
+		kgo.FetchMaxWait(500*time.Millisecond),
+		kgo.MaxDecompressBatchBytes(64<<20),
+	)...)
+	if err != nil {
+		return out, fmt.Errorf("restore client: %w", err)
+	}
+	defer cl.Close()
+	id, start, target, err := r.bounds(ctx, kadm.NewClient(cl))
+	if err != nil {
+		return out, err
+	}
+	pos, known := s.Position()
+	switch {
+	case !known:
+	case pos.Topic != id:
+		out.Wiped = "foreign topic"
+	case pos.Next > target:
+		out.Wiped = "past the end"
+	case pos.Next < start:
+		out.Wiped = "truncated"
+	}
+	if out.Wiped != "" {
+		r.Log.Warn("local state does not belong to its changelog: wiped, to be restored in full", "topic", r.Topic, "partition", r.Partition,
+			"why", out.Wiped, "local_next", pos.Next, "changelog_start", start, "changelog_end", target)
+		if err := s.Wipe(); err != nil {
+			return out, err
+		}
+		known = false
+	}
+	next := start
+	if known {
+		next = pos.Next
+	}
+	if next >= target {
+		return out, s.Apply(nil, Position{Topic: id, Next: next})
+	}
+	cl.AddConsumePartitions(map[string]map[int32]kgo.Offset{r.Topic: {r.Partition: kgo.NewOffset().At(next)}})
+
+	progress := time.Now()
+	var rows []Row
+	size := 0
+	apply := func() error {
+		if err := s.Apply(rows, Position{Topic: id, Next: next}); err != nil {
+			return err
+		}
+		out.Rows += int64(len(rows))
+		if r.Progress != nil {
+			r.Progress(len(rows), max(0, target-next))
+		}
+		rows, size = rows[:0], 0
+		return nil
+	}
+	for next < target {
+		pctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		fs := cl.PollFetches(pctx)
+		cancel()
+		if err := ctx.Err(); err != nil {
+			return out, err
+		}
+		for _, fe := range fs.Errors() {
+			if !errors.Is(fe.Err, context.DeadlineExceeded) {
+				return out, fmt.Errorf("restore %s/%d at offset %d: %w", r.Topic, r.Partition, next, fe.Err)
+			}
+		}
+		moved := false
+		fs.EachRecord(func(rec *kgo.Record) {
+			moved = true
+			next = rec.Offset + 1
+			if !rec.Attrs.IsControl() {
+				rows = append(rows, Row{rec.Key, rec.Value})
+				size += len(rec.Key) + len(rec.Value)
+			}
+		})
+		switch {
+		case moved:
+			progress = time.Now()
+		case time.Since(progress) > r.Stall:
+			return out, r.stalled(ctx, kadm.NewClient(cl), next, target)
+		case time.Since(progress) > 4*time.Second:
+			// Compaction can empty the batches before the target: then no record carries the last offsets. Once all below
+			// the target is stable and nothing more comes, the end is reached. The position assertion of the task checks
+			// this conclusion.
+			lso, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, r.Topic)
+			if err != nil {
+				return out, fmt.Errorf("list offsets of %s: %w", r.Topic, err)
+			}
+			if o, ok := lso.Lookup(r.Topic, r.Partition); ok && o.Err == nil && o.Offset >= target {
+				next = target
+			}
+		}
+		if size >= restoreBatchBytes || next >= target {
+			if err := apply(); err != nil {
+				return out, err
+			}
+		}
+	}
+	return out, nil
+}
+
+// bounds reads topic id, first offset and high watermark of the changelog partition.
+func (r Restore) bounds(ctx context.Context, adm *kadm.Client) (id TopicID, start, end int64, err error) {
+	for attempt := 0; ; attempt++ {
+		id, start, end, err = r.boundsOnce(ctx, adm)
+		if err == nil || !kerr.IsRetriable(err) || attempt == 20 {
+			return id, start, end, err
+		}
+		select {
+		case <-ctx.Done():
+			return id, 0, 0, ctx.Err()
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+}
+
+func (r Restore) boundsOnce(ctx context.Context, adm *kadm.Client) (id TopicID, start, end int64, err error) {
+	md, err := adm.ListTopics(ctx, r.Topic)
+	if err != nil {
+		return id, 0, 0, fmt.Errorf("describe changelog %s: %w", r.Topic, err)
+	}
+	t, ok := md[r.Topic]
+	if !ok {
+		return id, 0, 0, fmt.Errorf("changelog %s: %w", r.Topic, kerr.UnknownTopicOrPartition)
+	}
+	if t.Err != nil {
+		return id, 0, 0, fmt.Errorf("changelog %s (farcall topics apply creates it): %w", r.Topic, t.Err)
+	}
+	for _, at := range []struct {
+		list func(context.Context, ...string) (kadm.ListedOffsets, error)
+		to   *int64
+	}{{adm.ListStartOffsets, &start}, {adm.ListEndOffsets, &end}} {
+		l, err := at.list(ctx, r.Topic)
+		if err != nil {
+			return id, 0, 0, fmt.Errorf("list offsets of %s: %w", r.Topic, err)
+		}
+		o, ok := l.Lookup(r.Topic, r.Partition)
+		if !ok {
+			return id, 0, 0, fmt.Errorf("changelog %s has no partition %d", r.Topic, r.Partition)
+		}
+		if o.Err != nil {
+			return id, 0, 0, fmt.Errorf("list offsets of %s/%d: %w", r.Topic, r.Partition, o.Err)
+		}
+		*at.to = o.Offset
+	}
+	return TopicID(t.ID), start, end, nil
+}
+
+// stalled says who holds the restore up.
+func (r Restore) stalled(ctx context.Context, adm *kadm.Client, next, target int64) error {
+	var open []string
+	var set kadm.TopicsSet
+	set.Add(r.Topic, r.Partition)
+	if ps, err := adm.DescribeProducers(ctx, set); err == nil {
+		ps.EachProducer(func(p kadm.DescribedProducer) {
+			if p.CurrentTxnStartOffset >= 0 {
+				open = append(open, fmt.Sprintf("producer id %d epoch %d since offset %d", p.ProducerID, p.ProducerEpoch, p.CurrentTxnStartOffset))
+			}
+		})
+	}
+	who := "no open transaction is reported there"
+	if len(open) > 0 {
+		who = "an open transaction holds it: " + strings.Join(open, "; ") + " (kafka-transactions.sh abort ends it)"
+	}
+	return fmt.Errorf("restore of %s/%d stalled for %s at offset %d of %d: %s", r.Topic, r.Partition, r.Stall, next, target, who)
+}

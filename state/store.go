@@ -1,0 +1,432 @@
+// Package state holds what one partition of a stage knows: rows in a local Pebble store, made durable by a compacted
+// changelog topic and restored from it. It knows how rows are written, never what they mean: scores, thresholds and
+// wall-clock time have no place here.
+package state
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// View is what a stage sees of its partition's rows: reads include what the running transaction wrote.
+type View interface {
+	// Get returns the row, valid until the next write, or nil where there is none.
+	Get(key []byte) ([]byte, error)
+	// Set and Delete stage a change; it takes effect at the commit. Key and value are copied.
+	Set(key, value []byte)
+	Delete(key []byte)
+	// Scan calls fn for every row whose key starts with prefix, in key order, until fn returns an error. Key and value are
+	// valid during the call only, and fn must not write.
+	Scan(prefix []byte, fn func(key, value []byte) error) error
+}
+
+// FormatVersion is the version of the local layout: bumped by any change that an older build could not read.
+//
+//	1: position row, meta row, rows as in FORMAT.md
+const FormatVersion = 1
+
+// Keys that start with this byte belong to the store itself; rows of a stage start with any other.
+const systemPrefix = 0x00
+
+var (
+	positionKey = []byte{systemPrefix, 'p'}
+	metaKey     = []byte{systemPrefix, 'm'}
+)
+
+// ErrFormat is wrapped when a store was written by a newer build.
+var ErrFormat = errors.New("state folder has a newer format")
+
+// TopicID identifies one incarnation of a topic: a recreated topic has another.
+type TopicID [16]byte
+
+// Position says how much of which changelog a store holds.
+type Position struct {
+	Topic TopicID
+	Next  int64 // offset of the first changelog record that the store has not seen
+}
+
+// Options open a store.
+type Options struct {
+	FS    vfs.FS        // default the disk
+	Cache *pebble.Cache // block cache, shared by the stores of a process; nil for a small own one
+	Log   *slog.Logger
+	// MemTableBytes bounds what is lost of the local copy in a crash, and so the tail that a restore reads. A store holds
+	// at most two memtables.
+	MemTableBytes uint64
+	// FlushEvery and FlushRows flush the memtable when the store on disk is that far behind.
+	FlushEvery time.Duration
+	FlushRows  int
+}
+
+func (o *Options) defaults() {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.MemTableBytes == 0 {
+		o.MemTableBytes = 8 << 20
+	}
+	if o.FlushEvery == 0 {
+		o.FlushEvery = 30 * time.Second
+	}
+	if o.FlushRows == 0 {
+		o.FlushRows = 500_000
+	}
+}
+
+// Store is the state of one partition. It is owned by one goroutine at a time.
+//
+// Writes gather in an overlay until Commit, which the owner calls only after the Kafka transaction that carries them has
+// committed: so Pebble never runs ahead of the changelog. Pebble has no write-ahead log; after a crash it holds an older
+// consistent prefix, together with the changelog position that prefix belongs to, and a restore reads the rest.
+type Store struct {
+	db      *pebble.DB
+	o       Options
+	dir     string
+	pos     Position
+	known   bool
+	meta    Meta
+	hasMeta bool
+	overlay map[string][]byte // nil value: deleted
+
+	unflushed int
+	flushing  <-chan struct{}
+}
+
+// Open opens the store in dir, making it if there is none.
+func Open(dir string, o Options) (*Store, error) {
+	o.defaults()
+	s := &Store{o: o, dir: dir, overlay: map[string][]byte{}}
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Store) open() error {
+	if err := s.o.FS.MkdirAll(s.dir, 0o750); err != nil {
+		return fmt.Errorf("make state folder: %w", err)
+	}
+	opts := &pebble.Options{
+		FS:                          s.o.FS,
+		Cache:                       s.o.Cache,
+		DisableWAL:                  true,
+		FormatMajorVersion:          pebble.FormatNewest,
+		MemTableSize:                s.o.MemTableBytes,
+		MemTableStopWritesThreshold: 2,
+		Logger:                      pebbleLog{s.o.Log},
+	}
+	db, err := pebble.Open(s.dir, opts)
+	if err != nil {
+		return fmt.Errorf("open state folder %s: %w", s.dir, err)
+	}
+	s.db = db
+	if err := s.load(); err != nil {
+		return errors.Join(err, db.Close())
+	}
+	return nil
+}
+
+// load reads position and meta row back from Pebble.
+func (s *Store) load() error {
+	s.pos, s.known, s.meta, s.hasMeta = Position{}, false, Meta{}, false
+	b, err := s.Get(positionKey)
+	if err != nil {
+		return err
+	}
+	if b != nil {
+		if len(b) != 25 {
+			return fmt.Errorf("state folder %s: position row has %d bytes, want 25", s.dir, len(b))
+		}
+		if b[0] > FormatVersion {
+			return fmt.Errorf("%w: %s has version %d, this build knows up to %d: run the newer build, or delete the folder to restore it from the changelog",
+				ErrFormat, s.dir, b[0], FormatVersion)
+		}
+		copy(s.pos.Topic[:], b[1:17])
+		s.pos.Next = int64(binary.BigEndian.Uint64(b[17:]))
+		s.known = true
+	}
+	return s.loadMeta()
+}
+
+func (s *Store) loadMeta() error {
+	b, err := s.Get(metaKey)
+	if err != nil || b == nil {
+		return err
+	}
+	if err := s.meta.decode(b); err != nil {
+		return fmt.Errorf("state folder %s: %w", s.dir, err)
+	}
+	s.hasMeta = true
+	return nil
+}
+
+// Position says how much of which changelog the store holds; false for an empty store.
+func (s *Store) Position() (Position, bool) { return s.pos, s.known }
+
+// Meta returns the newest committed meta row; false where there is none yet.
+func (s *Store) Meta() (Meta, bool) { return s.meta, s.hasMeta }
+
+// SetMeta stages the meta row of the running transaction.
+func (s *Store) SetMeta(m Meta) { s.Set(metaKey, m.append(nil)) }
+
+// Get implements View.
+func (s *Store) Get(key []byte) ([]byte, error) {
+	if v, ok := s.overlay[string(key)]; ok {
+		return v, nil
+	}
+	v, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read state row: %w", err)
+	}
+	defer closer.Close()
+	return append([]byte(nil), v...), nil
+}
+
+// Set implements View.
+func (s *Store) Set(key, value []byte) { s.overlay[string(key)] = append([]byte{}, value...) }
+
+// Delete implements View.
+func (s *Store) Delete(key []byte) { s.overlay[string(key)] = nil }
+
+// Scan implements View.
+func (s *Store) Scan(prefix []byte, fn func(key, value []byte) error) error {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
+	if err != nil {
+		return fmt.Errorf("scan state: %w", err)
+	}
+	err = s.merge(it, prefix, fn)
+	return errors.Join(err, it.Close())
+}
+
+// merge walks Pebble and the overlay together; the overlay wins.
+func (s *Store) merge(it *pebble.Iterator, prefix []byte, fn func(key, value []byte) error) error {
+	var staged []string
+	for k := range s.overlay {
+		if bytes.HasPrefix([]byte(k), prefix) {
+			staged = append(staged, k)
+		}
+	}
+	slices.Sort(staged)
+	emit := func() error {
+		k := staged[0]
+		staged = staged[1:]
+		if v := s.overlay[k]; v != nil {
+			return fn([]byte(k), v)
+		}
+		return nil
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		for len(staged) > 0 && staged[0] < string(it.Key()) {
+			if err := emit(); err != nil {
+				return err
+			}
+		}
+		if len(staged) > 0 && staged[0] == string(it.Key()) {
+			if err := emit(); err != nil {
+				return err
+			}
+			continue
+		}
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return fmt.Errorf("scan state: %w", err)
+		}
+		if err := fn(it.Key(), v); err != nil {
+			return err
+		}
+	}
+	for len(staged) > 0 {
+		if err := emit(); err != nil {
+			return err
+		}
+	}
+	if err := it.Error(); err != nil {
+		return fmt.Errorf("scan state: %w", err)
+	}
+	return nil
+}
+
+// Rows yields every committed row of the stage, in key order, for dumps and comparisons.
+func (s *Store) Rows() iter.Seq2[[]byte, []byte] {
+	return func(yield func(k, v []byte) bool) {
+		it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{systemPrefix + 1}})
+		if err != nil {
+			panic(err) // only invalid options make this fail
+		}
+		defer it.Close()
+		for ok := it.First(); ok; ok = it.Next() {
+			if !yield(it.Key(), it.Value()) {
+				return
+			}
+		}
+	}
+}
+
+// Changes yields the staged changes in key order: what the transaction must write to the changelog. A nil value is a
+// tombstone.
+func (s *Store) Changes() iter.Seq2[[]byte, []byte] {
+	return func(yield func(k, v []byte) bool) {
+		for _, k := range slices.Sorted(maps.Keys(s.overlay)) {
+			if !yield([]byte(k), s.overlay[k]) {
+				return
+			}
+		}
+	}
+}
+
+// Dirty says how many rows are staged.
+func (s *Store) Dirty() int { return len(s.overlay) }
+
+// Commit writes the staged changes to Pebble together with the changelog position that holds them. Call it only after
+// the transaction that wrote them to the changelog has committed. An error means that the local store is unusable; the
+// changelog has everything.
+func (s *Store) Commit(pos Position) error {
+	rows := make([]Row, 0, len(s.overlay))
+	for k, v := range s.overlay {
+		rows = append(rows, Row{Key: []byte(k), Value: v})
+	}
+	clear(s.overlay)
+	return s.Apply(rows, pos)
+}
+
+// Rollback drops the staged changes.
+func (s *Store) Rollback() { clear(s.overlay) }
+
+// Row is one changelog record; a nil Value is a tombstone.
+type Row struct{ Key, Value []byte }
+
+// Apply writes rows that the changelog already holds, in one Pebble batch with the position behind them.
+func (s *Store) Apply(rows []Row, pos Position) error {
+	b := s.db.NewBatch()
+	defer b.Close()
+	meta := false
+	for _, r := range rows {
+		var err error
+		if r.Value == nil {
+			err = b.Delete(r.Key, nil)
+		} else {
+			err = b.Set(r.Key, r.Value, nil)
+		}
+		if err != nil {
+			return fmt.Errorf("write state: %w", err)
+		}
+		meta = meta || bytes.Equal(r.Key, metaKey)
+	}
+	p := append([]byte{FormatVersion}, pos.Topic[:]...)
+	p = binary.BigEndian.AppendUint64(p, uint64(pos.Next))
+	if err := b.Set(positionKey, p, nil); err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	if err := b.Commit(pebble.NoSync); err != nil {
+		return fmt.Errorf("write state to %s: %w", s.dir, err)
+	}
+	s.pos, s.known = pos, true
+	s.unflushed += len(rows)
+	if meta {
+		return s.loadMeta()
+	}
+	return nil
+}
+
+// MaybeFlush starts a flush in the background when the store on disk is FlushRows behind, or anything at all behind and
+// due is set: a quiet store must not fall behind its changelog for ever.
+func (s *Store) MaybeFlush(due bool) error {
+	if s.unflushed == 0 || (!due && s.unflushed < s.o.FlushRows) {
+		return nil
+	}
+	if s.flushing != nil {
+		select {
+		case <-s.flushing:
+		default:
+			return nil
+		}
+	}
+	done, err := s.db.AsyncFlush()
+	if err != nil {
+		return fmt.Errorf("flush state: %w", err)
+	}
+	s.flushing, s.unflushed = done, 0
+	return nil
+}
+
+// FlushEvery is how often the owner should call MaybeFlush with due set.
+func (s *Store) FlushEvery() time.Duration { return s.o.FlushEvery }
+
+// Wipe removes everything and opens an empty store in the same place.
+func (s *Store) Wipe() error {
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close state folder %s to wipe it: %w", s.dir, err)
+	}
+	if err := s.o.FS.RemoveAll(s.dir); err != nil {
+		return fmt.Errorf("wipe state folder: %w", err)
+	}
+	clear(s.overlay)
+	s.unflushed, s.flushing = 0, nil
+	return s.open()
+}
+
+// Close flushes and closes the store, so that the next start has nothing to restore but what others wrote meanwhile.
+func (s *Store) Close() error {
+	var err error
+	if s.unflushed > 0 {
+		err = s.db.Flush()
+	}
+	return errors.Join(err, s.db.Close())
+}
+
+// Metrics are Pebble's own.
+func (s *Store) Metrics() *pebble.Metrics { return s.db.Metrics() }
+
+func prefixEnd(prefix []byte) []byte {
+	end := bytes.Clone(prefix)
+	for i := len(end) - 1; i >= 0; i-- {
+		end[i]++
+		if end[i] != 0 {
+			return end[:i+1]
+		}
+	}
+	return nil
+}
+
+// Lock takes the lock of a state folder, so that two processes never share one. The error of the second is one clear line.
+func Lock(fs vfs.FS, dir string) (io.Closer, error) {
+	if err := fs.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("make state folder: %w", err)
+	}
+	l, err := fs.Lock(fs.PathJoin(dir, "LOCK"))
+	if err != nil {
+		return nil, fmt.Errorf("state folder %s is in use by another farcall process (stop it, or give this one another state.dir): %w", dir, err)
+	}
+	return l, nil
+}
+
+type pebbleLog struct{ log *slog.Logger }
+
+func (l pebbleLog) Infof(format string, args ...any) { l.log.Debug(fmt.Sprintf(format, args...)) }
+func (l pebbleLog) Errorf(format string, args ...any) {
+	l.log.Error(fmt.Sprintf(format, args...))
+}
+
+// Fatalf is called on a failed write: the disk is full or broken. Pebble requires that it does not return.
+func (l pebbleLog) Fatalf(format string, args ...any) {
+	msg := fmt.Sprintf(format, args...)
+	l.log.Error("state store can't write; free the disk, or delete the folder to restore it from the changelog", "err", msg)
+	panic("pebble: " + msg)
+}
