@@ -1,0 +1,89 @@
+package alert
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/segmentio/encoding/json"
+)
+
+// Brief is what a line about an alert shows, read back from its ECS document.
+type Brief struct {
+	ID, Message, Reason, Severity    string
+	Version, MethodsTotal            int64
+	Score                            float64
+	Time                             time.Time
+	Method, Principal, Place, Source string
+	EventID                          string
+}
+
+// ParseBrief reads an ECS document that this or an older farcall wrote.
+func ParseBrief(doc []byte) (Brief, error) {
+	var d ecsDoc
+	if err := json.Unmarshal(doc, &d); err != nil {
+		return Brief{}, fmt.Errorf("alert is no ECS document of farcall: %w", err)
+	}
+	at, err := time.Parse(time.RFC3339, d.Timestamp)
+	if err != nil || d.Farcall.AlertID == "" {
+		return Brief{}, fmt.Errorf("alert is no ECS document of farcall: no alert id or time in %.100q", doc)
+	}
+	return Brief{
+		ID: d.Farcall.AlertID, Message: d.Message, Reason: d.Event.Reason, Severity: d.Farcall.Severity, Version: d.Farcall.Version,
+		MethodsTotal: d.Farcall.MethodsTotal, Score: d.Farcall.Score, Time: at, Method: d.Farcall.Method, Principal: d.Farcall.Principal,
+		Place: d.Farcall.Place, Source: d.Source.Address, EventID: d.AWS.CloudTrail.EventID,
+	}, nil
+}
+
+// Brief is the brief of an alert that was not encoded.
+func (a *Alert) Brief() Brief {
+	v := &a.Lead.Visit
+	return Brief{
+		ID: a.ID, Message: a.Title(), Reason: a.Reason(), Severity: SeverityOf(a.Score).String(), Version: a.Version,
+		MethodsTotal: int64(len(a.Methods)) + a.Dropped, Score: a.Score, Time: time.UnixMilli(v.Evidence.EventTime).UTC(),
+		Method: v.Method, Principal: v.Principal, Place: v.Place, Source: v.Evidence.Address, EventID: v.Evidence.EventID,
+	}
+}
+
+// WriteHeader writes the column names of WriteLine.
+func WriteHeader(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "%-16s  %5s  %-8s  %-14s  %-34s  %s\n", "TIME (UTC)", "SCORE", "SEVERITY", "PLACE", "METHOD", "PRINCIPAL AND REASON")
+	return err
+}
+
+// WriteLine writes an alert in two lines: what, and why.
+func (b Brief) WriteLine(w io.Writer, color bool) error {
+	method := b.Method
+	if b.MethodsTotal > 1 {
+		method += fmt.Sprintf(" +%d", b.MethodsTotal-1)
+	}
+	severity := fmt.Sprintf("%-8s", b.Severity)
+	reason := printable(b.Reason)
+	if color {
+		severity = map[string]text.Colors{"low": {text.FgCyan}, "medium": {text.FgYellow}, "high": {text.FgHiRed, text.Bold}, "critical": {text.BgRed, text.FgHiWhite}}[b.Severity].Sprint(severity)
+		reason = text.Colors{text.Faint}.Sprint(reason)
+	}
+	_, err := fmt.Fprintf(w, "%s  %5.1f  %s  %-14s  %-34s  %s\n%50s%s\n", b.Time.Format("2006-01-02 15:04"), b.Score, severity,
+		clip(b.Place, 14), clip(method, 34), printable(b.Principal), "", reason)
+	return err
+}
+
+func clip(s string, n int) string {
+	s = printable(s)
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
+}
+
+// printable keeps control characters that an intruder put into a name away from a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == '\x7f' || (r >= 0x80 && r < 0xA0) {
+			return '·'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,118 @@
+// Package console is farcall's HTTP port: health for an orchestrator and metrics for Prometheus. It changes nothing, and
+// listens on loopback unless it is told otherwise.
+package console
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Health answers for the process.
+type Health func(now time.Time) (live, ready bool, why []string)
+
+// Options of the port.
+type Options struct {
+	Listen string // host:port
+	// TokenFile holds a bearer token that every request but the health checks must carry.
+	TokenFile         string
+	CertFile, KeyFile string // both or neither; TLS 1.2 at least
+	Registry          *prometheus.Registry
+	Health            Health
+	Log               *slog.Logger
+}
+
+// Serve runs the port until ctx ends. Started, if not nil, is told the address once it listens.
+func Serve(ctx context.Context, o Options, started func(addr string)) error {
+	token := ""
+	if o.TokenFile != "" {
+		b, err := os.ReadFile(o.TokenFile)
+		if err != nil {
+			return fmt.Errorf("console.token_file: %w", err)
+		}
+		if token = strings.TrimSpace(string(b)); token == "" {
+			return fmt.Errorf("console.token_file: %s is empty", o.TokenFile)
+		}
+	}
+	ln, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return fmt.Errorf("console.listen: %w", err)
+	}
+	srv := &http.Server{
+		Handler: Handler(o, token), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
+		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+	}
+	if started != nil {
+		started(ln.Addr().String())
+	}
+	stopped := context.AfterFunc(ctx, func() {
+		sctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		if err := srv.Shutdown(sctx); err != nil {
+			o.Log.Warn("console did not stop in time", "err", err)
+		}
+	})
+	defer stopped()
+	if o.CertFile != "" {
+		err = srv.ServeTLS(ln, o.CertFile, o.KeyFile)
+	} else {
+		err = srv.Serve(ln)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Handler answers the requests of the port. A token of "" asks for none.
+func Handler(o Options, token string) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, r *http.Request) {
+		live, _, why := o.Health(time.Now())
+		answer(w, live, why)
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		_, ready, why := o.Health(time.Now())
+		answer(w, ready, why)
+	})
+	mux.Handle("GET /metrics", guard(token, promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{Registry: o.Registry})))
+	return mux
+}
+
+func answer(w http.ResponseWriter, ok bool, why []string) {
+	w.Header().Set("Content-Type", "application/json")
+	if !ok {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	if why == nil {
+		why = []string{}
+	}
+	// The status is sent: a client that has gone away has nothing left to be told.
+	_ = json.NewEncoder(w).Encode(map[string]any{"ok": ok, "why": why})
+}
+
+func guard(token string, h http.Handler) http.Handler {
+	if token == "" {
+		return h
+	}
+	want := []byte("Bearer " + token)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), want) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			http.Error(w, "a bearer token is required", http.StatusUnauthorized)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,312 @@
+// Package detect owns the windows of the methods in one partition: it scores every visit that is new to its set against the
+// distribution as it was before, learns it, and forwards what is unusual. It knows nothing of Kafka, disk or wall time:
+// the same visits in the same order give the same anomalies and rows, whatever the batches they came in.
+package detect
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/farcall/farcall/state"
+	"github.com/farcall/farcall/topics"
+)
+
+// Config are the settings of detect. Pane is part of the fingerprint of the rows.
+type Config struct {
+	Pane   time.Duration // width of a pane of event time
+	Window time.Duration // how far back a distribution reaches
+	// LookBack is how far raw partitions may lie apart in event time: rows outlive the window by it, so that the events of
+	// a partition that lags still meet the sets they belong to.
+	LookBack time.Duration
+	// Floor is the least method score that is forwarded to triage.
+	Floor float64
+	// CacheEntries bounds the windows kept in memory: principals and panes, about 50 bytes each.
+	CacheEntries int
+}
+
+// DefaultConfig are the settings of DESIGN: hourly panes over 30 days.
+func DefaultConfig() Config {
+	return Config{Pane: time.Hour, Window: 30 * 24 * time.Hour, LookBack: 24 * time.Hour, Floor: 10, CacheEntries: 1 << 20}
+}
+
+// Fingerprint spells the settings that rows depend on.
+func (c Config) Fingerprint() string {
+	return fmt.Sprintf("detect pane=%s", c.Pane)
+}
+
+func (c Config) paneSeconds() int64 { return int64(c.Pane / time.Second) }
+
+// ErrPane is wrapped when a visit's pane does not fit its event time: a data error, the task is unharmed.
+var ErrPane = errors.New("visit in the wrong pane")
+
+// Verdict says what became of a visit.
+type Verdict byte
+
+// The verdicts.
+const (
+	Learned   Verdict = iota // new, scored below the floor
+	Forwarded                // new, scored and forwarded
+	Known                    // its presence was known: a repeat, or another delivery
+	Late                     // older than the window of its own raw partition
+	Stale                    // too far behind the other partitions to be learned; it was scored all the same
+)
+
+// Verdicts lists all verdicts.
+func Verdicts() []Verdict { return []Verdict{Learned, Forwarded, Known, Late, Stale} }
+
+func (v Verdict) String() string {
+	return [...]string{"learned", "forwarded", "known", "late", "stale"}[v]
+}
+
+// Task is detect for one partition. It is not safe for concurrent use. After a transaction that aborted it must be
+// dropped and made anew from the rolled-back view.
+type Task struct {
+	cfg  Config
+	view state.View
+	span int64 // window, seconds
+
+	streamTime int64 // Unix milliseconds
+	pane       int64 // of streamTime, Unix seconds
+
+	windows map[string]*window
+	lru     *list.List
+	touched []*window
+	tally   []topics.PlaceCount
+	names   map[string]string
+
+	// index lists the methods that have a row in a pane, for expiry: methods by number, so that ten million rows take
+	// little memory.
+	index   map[int64][]uint32
+	methods []string
+	numbers map[string]uint32
+}
+
+// NewTask makes the task of a partition whose restored rows are in view. streamTime is that of the meta row.
+func NewTask(cfg Config, view state.View, streamTime int64) (*Task, error) {
+	t := &Task{
+		cfg: cfg, view: view, span: int64(cfg.Window / time.Second),
+		windows: map[string]*window{}, lru: list.New(), names: map[string]string{},
+		index: map[int64][]uint32{}, numbers: map[string]uint32{},
+	}
+	t.streamTime = streamTime
+	t.pane = t.paneOf(streamTime)
+	var lastMethod []byte
+	var lastPane int64
+	err := view.Scan(state.AllPanes(), func(k, _ []byte) error {
+		method, pane, _, err := state.ParsePaneKey(k)
+		if err != nil {
+			return err
+		}
+		if pane == lastPane && string(method) == string(lastMethod) {
+			return nil // another block of the same row
+		}
+		lastMethod, lastPane = append(lastMethod[:0], method...), pane
+		t.enlist(method, pane)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("index rows: %w", err)
+	}
+	return t, nil
+}
+
+// StreamTime is the newest event time seen, in Unix milliseconds.
+func (t *Task) StreamTime() int64 { return t.streamTime }
+
+func (t *Task) paneOf(millis int64) int64 {
+	width := t.cfg.paneSeconds()
+	s := millis / 1000
+	return s - ((s%width)+width)%width
+}
+
+func (t *Task) enlist(method []byte, pane int64) {
+	n, ok := t.numbers[string(method)]
+	if !ok {
+		n = uint32(len(t.methods))
+		name := string(method)
+		t.methods = append(t.methods, name)
+		t.numbers[name] = n
+	}
+	t.index[pane] = append(t.index[pane], n)
+}
+
+func (t *Task) intern(b []byte) string {
+	s, ok := t.names[string(b)]
+	if !ok {
+		s = string(b)
+		t.names[s] = s
+	}
+	return s
+}
+
+// Visit takes one visit. The anomaly is filled in for the verdicts Forwarded and, at or above the floor, Stale; its Visit
+// shares v's strings.
+func (t *Task) Visit(v *topics.Visit, a *topics.Anomaly) (Verdict, error) {
+	if want := t.paneOf(v.Evidence.EventTime); v.Pane != want {
+		return 0, fmt.Errorf("%w: event of %d s lies in pane %d here, route said %d: route and detect run with different panes",
+			ErrPane, v.Evidence.EventTime/1000, want, v.Pane)
+	}
+	if err := t.advance(v.Evidence.EventTime); err != nil {
+		return 0, err
+	}
+	if v.Pane <= t.paneOf(v.Horizon)-t.span {
+		return Late, nil
+	}
+	method := v.Key()
+	w, err := t.window(method)
+	if err != nil {
+		return 0, err
+	}
+	hash := topics.PrincipalHash(v.Principal)
+	if v.Pane <= t.pane-t.span-int64(t.cfg.LookBack/time.Second) {
+		_, err := t.judge(w, t.pane, v, hash, a)
+		return Stale, err
+	}
+	row, err := t.row(w, v.Pane)
+	if err != nil {
+		return 0, err
+	}
+	known := row.Known(v.Place, hash)
+	gained := v.Outcome &^ known
+	if gained == 0 {
+		return Known, nil
+	}
+	verdict := Learned
+	// A presence that was only denied so far and is now allowed is judged again: that is the call that matters.
+	if known == 0 || (known == topics.Denied && gained&topics.Allowed != 0) {
+		loud, err := t.judge(w, v.Pane, v, hash, a)
+		if err != nil {
+			return 0, err
+		}
+		if loud {
+			verdict = Forwarded
+		}
+	}
+	t.learn(w, row, v, hash, gained)
+	return verdict, nil
+}
+
+// judge scores a visit against the panes up to pane and fills in the anomaly when it is to be forwarded.
+func (t *Task) judge(w *window, pane int64, v *topics.Visit, hash uint64, a *topics.Anomaly) (bool, error) {
+	d, c, err := w.distribution(t, pane, v.Place, hash)
+	if err != nil {
+		return false, err
+	}
+	p := c.probability()
+	*a = topics.Anomaly{Score: Score(p), Probability: p, Level: c.level(), Distribution: d, Visit: *v}
+	if a.Score < t.cfg.Floor {
+		return false, nil
+	}
+	a.Distribution.Top = t.top()
+	return true, nil
+}
+
+// learn unites the visit with its row and keeps the sums equal to the rows.
+func (t *Task) learn(w *window, row *state.PaneRow, v *topics.Visit, hash uint64, gained topics.Outcome) {
+	if !w.dirty {
+		w.dirty = true
+		t.touched = append(t.touched, w)
+	}
+	if at, ok := w.hasPane(v.Pane); !ok {
+		w.panes = slices.Insert(w.panes, at, v.Pane)
+		w.cost++
+		t.enlist(w.method, v.Pane)
+	}
+	w.rows[v.Pane] = row
+	place := t.intern([]byte(v.Place))
+	summed := v.Pane > w.end-t.span && v.Pane <= w.end
+	if summed {
+		if c := row.Cell(place); c != nil {
+			w.add(c, -1)
+		}
+	}
+	row.Add(place, hash, v.Outcome)
+	if summed {
+		w.add(row.Cell(place), 1)
+	}
+	if gained&topics.Allowed != 0 {
+		w.seen.Add(place, v.Pane)
+	}
+}
+
+// advance moves stream time on and expires the rows that no window can ask for any more.
+func (t *Task) advance(eventTime int64) error {
+	if eventTime <= t.streamTime {
+		return nil
+	}
+	t.streamTime = eventTime
+	pane := t.paneOf(eventTime)
+	if pane == t.pane {
+		return nil
+	}
+	t.pane = pane
+	oldest := pane - t.span - int64(t.cfg.LookBack/time.Second)
+	var gone []int64
+	for p := range t.index {
+		if p <= oldest {
+			gone = append(gone, p)
+		}
+	}
+	slices.Sort(gone)
+	for _, p := range gone {
+		for _, n := range t.index[p] {
+			if err := t.expire([]byte(t.methods[n]), p); err != nil {
+				return err
+			}
+		}
+		delete(t.index, p)
+	}
+	return nil
+}
+
+// expire writes a tombstone for every stored block of a row, and takes it out of its window.
+func (t *Task) expire(method []byte, pane int64) error {
+	if w := t.windows[string(method)]; w != nil {
+		if err := t.slide(w); err != nil { // the sums must let go of the row while it can still be read
+			return err
+		}
+		if at, ok := w.hasPane(pane); ok {
+			w.panes = slices.Delete(w.panes, at, at+1)
+			w.cost--
+		}
+		delete(w.rows, pane)
+	}
+	var keys [][]byte
+	err := t.view.Scan(state.PaneKey(method, pane, 0)[:len(method)+10], func(k, _ []byte) error {
+		keys = append(keys, slices.Clone(k))
+		return nil
+	})
+	for _, k := range keys {
+		t.view.Delete(k)
+	}
+	return err
+}
+
+// Flush stages every row that changed since the last call, and trims the cache to its bound. Call it once per
+// transaction, before the changes are read.
+func (t *Task) Flush() {
+	for _, w := range t.touched {
+		for pane, row := range w.rows {
+			row.Stage(t.view, w.method, pane)
+			if pane < t.pane-t.cfg.paneSeconds() {
+				delete(w.rows, pane)
+			}
+		}
+		w.seen.Stage(t.view, w.method)
+		w.dirty = false
+	}
+	t.touched = t.touched[:0]
+	cost := 0
+	for e := t.lru.Front(); e != nil; {
+		w := e.Value.(*window)
+		next := e.Next()
+		if cost += w.cost + len(w.places) + len(w.rows) + 16; cost > t.cfg.CacheEntries {
+			t.lru.Remove(e)
+			delete(t.windows, string(w.method))
+		}
+		e = next
+	}
+}

@@ -1,0 +1,289 @@
+// Package route turns raw CloudTrail into visits and sightings: it decodes, geolocates, and tells each presence once. It
+// keeps no state that could not be lost at any time; it knows nothing of Kafka or disk, and of wall time only the clock that
+// it is given.
+package route
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/farcall/farcall/processor/cloudtrail"
+	"github.com/farcall/farcall/processor/geo"
+	"github.com/farcall/farcall/topics"
+)
+
+// Config are the settings of route.
+type Config struct {
+	Pane time.Duration
+	// Skew is how far an event may lie ahead of the clock before it counts as from the future.
+	Skew time.Duration
+	// Scope is "organisation" or "account": what a method is counted in.
+	Scope  string
+	Ignore []Rule
+	Limits cloudtrail.Limits
+	// MemoryEntries bounds the presences remembered per raw partition, about 20 bytes each.
+	MemoryEntries int
+}
+
+// DefaultConfig are the settings for most.
+func DefaultConfig() Config {
+	return Config{Pane: time.Hour, Skew: 5 * time.Minute, Scope: "organisation", Limits: cloudtrail.DefaultLimits(), MemoryEntries: 1 << 20}
+}
+
+// Raw is one raw record.
+type Raw struct {
+	Source    topics.Source // Byte is ignored
+	Timestamp int64         // Unix milliseconds, 0 or less if unknown
+	Value     []byte
+}
+
+// Output takes what route tells. Slices are valid during the call only.
+type Output interface {
+	Visit(key, value []byte)
+	Sighting(key, value []byte)
+	DeadLetter(d *topics.DeadLetter)
+}
+
+// Reasons of dead letters that are not the decoder's.
+const (
+	ReasonFuture    = "future"
+	ReasonOversized = "oversized"
+)
+
+// Stats counts what became of everything that was read. All of it: events equals visits told, repeats, ignored, without a
+// place, and dead letters.
+type Stats struct {
+	Records   int64
+	Events    int64
+	Visits    int64 // told
+	Repeats   int64 // told before
+	Sightings int64
+	Skipped   map[string]int64 // by kind: recognised, but not events
+	Refused   map[string]int64 // by reason: dead letters
+	Ignored   map[string]int64 // by rule
+	Places    map[string]int64 // events by kind of source address
+	NoPlace   map[string]int64 // events without a place, by kind
+}
+
+// NewStats returns counters at zero.
+func NewStats() *Stats {
+	return &Stats{Skipped: map[string]int64{}, Refused: map[string]int64{}, Ignored: map[string]int64{}, Places: map[string]int64{}, NoPlace: map[string]int64{}}
+}
+
+// Task is route for one raw partition. It is not safe for concurrent use. After a transaction that aborted it must be
+// dropped: it remembers presences that were not told after all.
+type Task struct {
+	cfg     Config
+	pane    int64
+	now     func() time.Time
+	dec     *cloudtrail.Decoder
+	look    *geo.Lookup
+	locator *geo.Locator
+	rules   []compiled
+	visits  *told
+	seen    *told
+	horizon int64
+	stats   *Stats
+
+	raw *Raw
+	out Output
+	// scratch
+	method, principal, hashed, buf []byte
+	resources                      []string
+	subject                        subject
+}
+
+// NewTask makes the task of a raw partition whose stream time is horizon, in Unix milliseconds, 0 for a fresh one.
+func NewTask(cfg Config, locator *geo.Locator, now func() time.Time, horizon int64, stats *Stats) (*Task, error) {
+	t := &Task{
+		cfg: cfg, pane: int64(cfg.Pane / time.Second), now: now, dec: cloudtrail.NewDecoder(cfg.Limits),
+		look: locator.NewLookup(), locator: locator, horizon: horizon, stats: stats,
+		visits: newTold(cfg.MemoryEntries), seen: newTold(cfg.MemoryEntries),
+	}
+	for _, r := range cfg.Ignore {
+		c, err := r.compile()
+		if err != nil {
+			return nil, err
+		}
+		t.rules = append(t.rules, c)
+	}
+	return t, nil
+}
+
+// Horizon is the stream time of the raw partition: its newest event time, in Unix milliseconds.
+func (t *Task) Horizon() int64 { return t.horizon }
+
+// Decoder is the task's decoder, for callers that feed it from elsewhere than a Raw: their events go through Begin and the
+// task's Handler methods.
+func (t *Task) Decoder() *cloudtrail.Decoder { return t.dec }
+
+// Begin names the record whose events follow.
+func (t *Task) Begin(r *Raw, out Output) {
+	t.raw, t.out = r, out
+	t.stats.Records++
+}
+
+// Record takes one raw record.
+func (t *Task) Record(r *Raw, out Output) {
+	t.Begin(r, out)
+	t.dec.Decode(r.Value, t)
+}
+
+// Skip implements cloudtrail.Handler.
+func (t *Task) Skip(k cloudtrail.SkipKind) { t.stats.Skipped[k.String()]++ }
+
+// Refuse implements cloudtrail.Handler.
+func (t *Task) Refuse(r *cloudtrail.Refusal) {
+	t.deadLetter(r.Reason.String(), r.Detail, r.Offset, r.Raw)
+}
+
+func (t *Task) deadLetter(reason, detail string, at int64, raw []byte) {
+	t.stats.Refused[reason]++
+	src := t.raw.Source
+	src.Byte = at
+	t.out.DeadLetter(&topics.DeadLetter{Stage: "route", Reason: reason, Detail: detail, Source: src, Value: raw})
+}
+
+// Event implements cloudtrail.Handler.
+func (t *Task) Event(e *cloudtrail.Event) {
+	t.stats.Events++
+	latest := t.now().UnixMilli()
+	if ts := t.raw.Timestamp; ts > 0 && ts < latest {
+		latest = ts
+	}
+	if latest += t.cfg.Skew.Milliseconds(); e.TimeMillis > latest {
+		t.deadLetter(ReasonFuture, fmt.Sprintf("eventTime %s lies %s ahead of the record's own time", e.EventTime,
+			(time.Duration(e.TimeMillis-latest)*time.Millisecond+t.cfg.Skew).Round(time.Second)), e.Offset, e.Raw)
+		return
+	}
+	t.method = e.AppendMethod(t.method[:0])
+	t.principal = e.AppendPrincipal(t.principal[:0])
+	if rule := t.ignored(e); rule != "" {
+		t.stats.Ignored[rule]++
+		return
+	}
+	t.horizon = max(t.horizon, e.TimeMillis)
+	place := t.look.Locate(e.SourceIPAddress)
+	kind := place.Kind.String()
+	t.stats.Places[kind]++
+	if place.Name == "" {
+		t.stats.NoPlace[kind]++
+		return
+	}
+	sec := e.TimeMillis / 1000
+	pane := sec - ((sec%t.pane)+t.pane)%t.pane
+	outcome := topics.Allowed
+	if e.Denied() {
+		outcome = topics.Denied
+	}
+	scope := ""
+	if t.cfg.Scope == "account" {
+		scope = e.Account()
+	}
+	if t.firstSighting(e, pane, place.Name) {
+		t.tellSighting(e, pane, place.Name)
+	}
+	t.hashed = append(t.hashed[:0], byte(outcome))
+	t.hashed = append(append(t.hashed, scope...), 0)
+	t.hashed = append(append(t.hashed, t.method...), 0)
+	t.hashed = append(append(t.hashed, place.Name...), 0)
+	t.hashed = append(t.hashed, t.principal...)
+	if !t.visits.first(pane, xxhash.Sum64(t.hashed)) {
+		t.stats.Repeats++
+		return
+	}
+	t.tellVisit(e, scope, pane, place.Name, outcome)
+}
+
+func (t *Task) ignored(e *cloudtrail.Event) string {
+	if len(t.rules) == 0 {
+		return ""
+	}
+	s := &t.subject
+	s.texts[fieldCategory] = append(s.texts[fieldCategory][:0], e.EventCategory...)
+	s.texts[fieldService] = append(s.texts[fieldService][:0], t.method...)
+	for i, c := range t.method {
+		if c == ':' {
+			s.texts[fieldService] = s.texts[fieldService][:i]
+			break
+		}
+	}
+	s.texts[fieldMethod] = append(s.texts[fieldMethod][:0], t.method...)
+	s.texts[fieldPrincipal] = append(s.texts[fieldPrincipal][:0], t.principal...)
+	s.texts[fieldAccount] = append(s.texts[fieldAccount][:0], e.Account()...)
+	s.address = e.SourceIPAddress
+	for i := range t.rules {
+		if t.rules[i].matches(s) {
+			return t.rules[i].name
+		}
+	}
+	return ""
+}
+
+func (t *Task) firstSighting(e *cloudtrail.Event, pane int64, place string) bool {
+	t.hashed = append(t.hashed[:0], t.principal...)
+	t.hashed = append(append(t.hashed, 0), place...)
+	t.hashed = append(append(t.hashed, 0), client(e.UserAgent)...)
+	t.hashed = append(append(t.hashed, 0), e.UserIdentity.AccessKeyID...)
+	return t.seen.first(pane, xxhash.Sum64(t.hashed))
+}
+
+func (t *Task) tellSighting(e *cloudtrail.Event, pane int64, place string) {
+	s := topics.Sighting{
+		Principal: string(t.principal), Place: place, Client: client(e.UserAgent), KeyID: e.UserIdentity.AccessKeyID,
+		Account: e.PrincipalAccount(), Pane: pane, EventTime: e.TimeMillis, Horizon: t.horizon,
+	}
+	t.stats.Sightings++
+	t.buf = s.Append(t.buf[:0])
+	t.out.Sighting(s.Key(), t.buf)
+}
+
+func (t *Task) tellVisit(e *cloudtrail.Event, scope string, pane int64, place string, outcome topics.Outcome) {
+	id := &e.UserIdentity
+	t.resources = t.resources[:0]
+	for i := range e.Resources[:min(len(e.Resources), topics.MaxResources)] {
+		t.resources = append(t.resources, e.Resources[i].ARN)
+	}
+	src := t.raw.Source
+	src.Byte = e.Offset
+	v := topics.Visit{
+		Scope: scope, Method: string(t.method), Principal: string(t.principal), Place: place, Pane: pane, Outcome: outcome, Horizon: t.horizon,
+		Evidence: topics.Evidence{
+			EventTime: e.TimeMillis, Delivered: t.raw.Timestamp, Source: src,
+			EventID: e.EventID, SharedEventID: e.SharedEventID, EventSource: e.EventSource, EventName: e.EventName,
+			EventType: e.EventType, EventCategory: e.EventCategory, Region: e.AWSRegion,
+			Account: e.Account(), PrincipalAccount: e.PrincipalAccount(),
+			IdentityType: id.Type, ARN: id.ARN, PrincipalID: id.PrincipalID, UserName: id.UserName, AccessKeyID: id.AccessKeyID,
+			SessionName: e.SessionName(), IssuerARN: id.SessionContext.SessionIssuer.ARN, SourceIdentity: id.SessionContext.SourceIdentity,
+			OnBehalfOf: id.OnBehalfOf.UserID, InvokedBy: id.InvokedBy, Address: e.SourceIPAddress, UserAgent: e.UserAgent,
+			VPCEndpointID: e.VPCEndpointID, ErrorCode: e.ErrorCode, ErrorMessage: e.ErrorMessage,
+			RequestParameters: string(e.RequestParameters), Resources: t.resources,
+			MFA: answer(id.SessionContext.Attributes.MFAAuthenticated), GeoBuild: t.locator.Build(),
+		},
+	}
+	if e.ReadOnly != nil {
+		v.Evidence.ReadOnly = topics.No
+		if *e.ReadOnly {
+			v.Evidence.ReadOnly = topics.Yes
+		}
+	}
+	t.buf = v.Append(t.buf[:0])
+	if len(t.buf) > topics.MaxVisitBytes {
+		t.deadLetter(ReasonOversized, fmt.Sprintf("its visit takes %d bytes, %d are the most", len(t.buf), topics.MaxVisitBytes), e.Offset, e.Raw)
+		return
+	}
+	t.stats.Visits++
+	t.out.Visit(v.Key(), t.buf)
+}
+
+func answer(s string) topics.Answer {
+	switch s {
+	case "true":
+		return topics.Yes
+	case "false":
+		return topics.No
+	}
+	return topics.Unknown
+}

@@ -1,0 +1,490 @@
+// Package scan judges CloudTrail files without a Kafka: the same stages as the live pipeline, in one process, in the order of
+// event time. It holds bounded memory: what route tells goes to a sorted store in a temporary folder, and from there through
+// detect and triage.
+package scan
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/farcall/farcall/processor/alert"
+	"github.com/farcall/farcall/processor/detect"
+	"github.com/farcall/farcall/processor/geo"
+	"github.com/farcall/farcall/processor/route"
+	"github.com/farcall/farcall/processor/triage"
+	"github.com/farcall/farcall/state"
+	"github.com/farcall/farcall/topics"
+)
+
+// Options say what to scan and how.
+type Options struct {
+	Paths   []string // files, folders, or "-" for Input
+	Input   io.Reader
+	Route   route.Config
+	Detect  detect.Config
+	Triage  triage.Config
+	Locator *geo.Locator
+	TempDir string // default the system's
+	Log     *slog.Logger
+	Now     func() time.Time
+	// Alert takes each alert in its final version, ordered by pane.
+	Alert func(*alert.Alert) error
+	// Progress, if set, is told how far the scan is: bytes read of all bytes on disk, then visits judged of all.
+	Progress func(step string, done, total int64)
+}
+
+// Bad is one thing that could not be read.
+type Bad struct {
+	Path   string
+	Byte   int64 // in the expanded file
+	Reason string
+	Detail string
+}
+
+// Summary is what a scan read and found.
+type Summary struct {
+	Files, Empty, Unreadable int64
+	Bytes                    int64 // on disk
+	First, Last              int64 // event times, Unix milliseconds
+	Stats                    *route.Stats
+	Bad                      []Bad // the first MaxBad; Stats.Refused counts all
+	Verdicts                 map[detect.Verdict]int64
+	Alerts                   map[alert.Severity]int64
+	Read, Judged             time.Duration
+}
+
+// MaxBad is how many bad things a summary spells out.
+const MaxBad = 50
+
+// shards is how many runs of files are read side by side. It is fixed, so that what is told, and with it the evidence of
+// each alert, does not depend on the machine.
+const shards = 8
+
+type file struct {
+	path string
+	size int64
+	when string // sorts by time
+}
+
+// Run scans. Data that can't be read is in the summary and no error.
+func Run(ctx context.Context, o Options) (*Summary, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Progress == nil {
+		o.Progress = func(string, int64, int64) {}
+	}
+	sum := &Summary{Stats: route.NewStats(), Verdicts: map[detect.Verdict]int64{}, Alerts: map[alert.Severity]int64{}}
+	files, err := find(o, sum)
+	if err != nil {
+		return sum, err
+	}
+	tmp, err := os.MkdirTemp(o.TempDir, "farcall-scan-")
+	if err != nil {
+		return sum, fmt.Errorf("temporary folder: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	cache := pebble.NewCache(64 << 20)
+	defer cache.Unref()
+	sorted, err := pebble.Open(filepath.Join(tmp, "told"), &pebble.Options{
+		Cache: cache, DisableWAL: true, MemTableSize: 32 << 20, MemTableStopWritesThreshold: 3, Logger: quiet{},
+		FormatMajorVersion: pebble.FormatNewest,
+	})
+	if err != nil {
+		return sum, fmt.Errorf("temporary store: %w", err)
+	}
+	defer sorted.Close()
+	began := time.Now()
+	if err := read(ctx, o, files, sorted, sum); err != nil {
+		return sum, err
+	}
+	sum.Read = time.Since(began)
+	began = time.Now()
+	err = judge(ctx, o, filepath.Join(tmp, "rows"), cache, sorted, sum)
+	sum.Judged = time.Since(began)
+	return sum, err
+}
+
+// stamp finds the delivery time in the name that CloudTrail gives its files.
+var stamp = regexp.MustCompile(`_(\d{8}T\d{4}Z)_`)
+
+// find lists the files in the order of their delivery, so that most of each pane comes together.
+func find(o Options, sum *Summary) ([]file, error) {
+	var files []file
+	add := func(path string, info fs.FileInfo) {
+		when := info.ModTime().UTC().Format("20060102T1504Z")
+		if m := stamp.FindStringSubmatch(filepath.Base(path)); m != nil {
+			when = m[1]
+		}
+		files = append(files, file{path, info.Size(), when})
+	}
+	for _, p := range o.Paths {
+		if p == "-" {
+			files = append(files, file{path: "-"})
+			continue
+		}
+		err := filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				if path == p {
+					return err
+				}
+				sum.unreadable(path, err)
+				return nil
+			}
+			info, err := d.Info()
+			if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+				info, err = os.Stat(path)
+			}
+			switch {
+			case err != nil:
+				sum.unreadable(path, err)
+			case info.Mode().IsRegular():
+				add(path, info)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("scan %s: %w", p, err)
+		}
+	}
+	slices.SortFunc(files, func(a, b file) int { return cmp.Or(cmp.Compare(a.when, b.when), cmp.Compare(a.path, b.path)) })
+	for _, f := range files {
+		sum.Bytes += f.size
+	}
+	sum.Files = int64(len(files))
+	return files, nil
+}
+
+func (s *Summary) unreadable(path string, err error) {
+	s.Unreadable++
+	s.bad(Bad{Path: path, Reason: "unreadable", Detail: err.Error()})
+}
+
+func (s *Summary) bad(b Bad) {
+	if len(s.Bad) < MaxBad {
+		s.Bad = append(s.Bad, b)
+	}
+}
+
+// read routes every file. Each shard has a memory of its own, so a presence may be told up to once a shard.
+func read(ctx context.Context, o Options, files []file, sorted *pebble.DB, sum *Summary) error {
+	var done atomic.Int64
+	var mu sync.Mutex
+	var errs []error
+	var wg sync.WaitGroup
+	turn := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for n := range min(shards, len(files)) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			s := &shard{number: byte(n), o: o, sorted: sorted, first: 1<<63 - 1, stats: route.NewStats()}
+			err := s.run(ctx, files, turn, func(bytes int64) { o.Progress("reading", done.Add(bytes), sum.Bytes) })
+			mu.Lock()
+			defer mu.Unlock()
+			errs = append(errs, err)
+			sum.merge(s)
+		}()
+	}
+	wg.Wait()
+	slices.SortFunc(sum.Bad, func(a, b Bad) int { return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Byte, b.Byte)) })
+	return errors.Join(errs...)
+}
+
+func (s *Summary) merge(sh *shard) {
+	into := func(to, from map[string]int64) {
+		for k, v := range from {
+			to[k] += v
+		}
+	}
+	a, b := s.Stats, sh.stats
+	a.Records += b.Records
+	a.Events += b.Events
+	a.Visits += b.Visits
+	a.Repeats += b.Repeats
+	a.Sightings += b.Sightings
+	into(a.Skipped, b.Skipped)
+	into(a.Refused, b.Refused)
+	into(a.Ignored, b.Ignored)
+	into(a.Places, b.Places)
+	into(a.NoPlace, b.NoPlace)
+	for _, b := range sh.bad {
+		s.bad(b)
+	}
+	s.Empty += sh.empty
+	s.Unreadable += sh.unreadable
+	if sh.last > 0 {
+		s.Last = max(s.Last, sh.last)
+		if s.First == 0 || sh.first < s.First {
+			s.First = sh.first
+		}
+	}
+}
+
+// shard routes every eighth file, in order.
+type shard struct {
+	number            byte
+	o                 Options
+	sorted            *pebble.DB
+	batch             *pebble.Batch
+	seq               uint64
+	stats             *route.Stats
+	bad               []Bad
+	empty, unreadable int64
+	first, last       int64
+	path              string
+	visit             topics.Visit
+	sighting          topics.Sighting
+	err               error
+}
+
+func (s *shard) run(ctx context.Context, files []file, turn chan struct{}, progress func(int64)) error {
+	task, err := route.NewTask(s.o.Route, s.o.Locator, s.o.Now, 0, s.stats)
+	if err != nil {
+		return err
+	}
+	s.batch = s.sorted.NewBatch()
+	for i := int(s.number); i < len(files); i += shards {
+		turn <- struct{}{}
+		s.read(task, files[i], progress)
+		<-turn
+		if s.err != nil {
+			return s.err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return s.flush()
+}
+
+func (s *shard) read(task *route.Task, f file, progress func(int64)) {
+	s.path = f.path
+	var r io.Reader = s.o.Input
+	if f.path != "-" {
+		fd, err := os.Open(f.path)
+		if err != nil {
+			s.unreadable++
+			s.note(Bad{Path: f.path, Reason: "unreadable", Detail: err.Error()})
+			return
+		}
+		defer fd.Close()
+		r = fd
+	}
+	c := &counted{r: r, progress: progress}
+	task.Begin(&route.Raw{Source: topics.Source{Topic: f.path}}, s)
+	task.Decoder().DecodeReader(c, task)
+	c.report()
+	if c.n == 0 {
+		s.empty++
+	}
+}
+
+func (s *shard) note(b Bad) {
+	if len(s.bad) < MaxBad {
+		s.bad = append(s.bad, b)
+	}
+}
+
+// The store of what was told is keyed by event time, then shard and number: that order is the order of the scan.
+func (s *shard) put(eventTime int64, value []byte) {
+	if s.err != nil {
+		return
+	}
+	s.first, s.last = min(s.first, eventTime), max(s.last, eventTime)
+	k := binary.BigEndian.AppendUint64(nil, uint64(eventTime)^1<<63)
+	k = append(k, s.number)
+	k = binary.BigEndian.AppendUint64(k, s.seq)
+	s.seq++
+	s.err = s.batch.Set(k, value, nil)
+	if s.batch.Len() > 1<<20 {
+		s.err = s.flush()
+		s.batch = s.sorted.NewBatch()
+	}
+}
+
+func (s *shard) flush() error {
+	if err := s.batch.Commit(pebble.NoSync); err != nil {
+		return fmt.Errorf("temporary store: %w", err)
+	}
+	return s.batch.Close()
+}
+
+// Visit implements route.Output.
+func (s *shard) Visit(_, value []byte) {
+	if err := s.visit.Decode(value); err != nil {
+		s.err = err
+		return
+	}
+	s.put(s.visit.Evidence.EventTime, value)
+}
+
+// Sighting implements route.Output.
+func (s *shard) Sighting(_, value []byte) {
+	if err := s.sighting.Decode(value); err != nil {
+		s.err = err
+		return
+	}
+	s.put(s.sighting.EventTime, value)
+}
+
+// DeadLetter implements route.Output.
+func (s *shard) DeadLetter(d *topics.DeadLetter) {
+	s.note(Bad{Path: s.path, Byte: d.Source.Byte, Reason: d.Reason, Detail: d.Detail})
+}
+
+type counted struct {
+	r        io.Reader
+	n, told  int64
+	progress func(int64)
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if c.n += int64(n); c.n-c.told >= 1<<20 {
+		c.report()
+	}
+	return n, err
+}
+
+func (c *counted) report() {
+	c.progress(c.n - c.told)
+	c.told = c.n
+}
+
+// commitEvery is how many records go into one commit of the rows.
+const commitEvery = 50_000
+
+// judge runs what was told through detect and triage, in the order of event time.
+func judge(ctx context.Context, o Options, dir string, cache *pebble.Cache, sorted *pebble.DB, sum *Summary) error {
+	open := func(name string) (*state.Store, error) {
+		return state.Open(filepath.Join(dir, name), state.Options{Cache: cache, MemTableBytes: 32 << 20})
+	}
+	windows, err := open("detect")
+	if err != nil {
+		return err
+	}
+	defer windows.Close()
+	alerts, err := open("triage")
+	if err != nil {
+		return err
+	}
+	defer alerts.Close()
+	det, err := detect.NewTask(o.Detect, windows, 0)
+	if err != nil {
+		return err
+	}
+	tri, err := triage.NewTask(o.Triage, alerts, 0)
+	if err != nil {
+		return err
+	}
+	it, err := sorted.NewIter(nil)
+	if err != nil {
+		return fmt.Errorf("temporary store: %w", err)
+	}
+	defer it.Close()
+	total := sum.Stats.Visits + sum.Stats.Sightings
+	out := &final{emit: o.Alert, sum: sum, pane: int64(o.Detect.Pane / time.Second)}
+	var visit topics.Visit
+	var anomaly topics.Anomaly
+	n := int64(0)
+	for ok := it.First(); ok; ok = it.Next() {
+		b, err := it.ValueAndErr()
+		if err != nil {
+			return fmt.Errorf("temporary store: %w", err)
+		}
+		at := int64(binary.BigEndian.Uint64(it.Key()) ^ 1<<63)
+		if err := out.advance(at); err != nil {
+			return err
+		}
+		if topics.KindOf(b) == topics.KindVisit {
+			if err := visit.Decode(b); err != nil {
+				return err
+			}
+			visit.Horizon = at // read in order, nothing is late
+			verdict, err := det.Visit(&visit, &anomaly)
+			if err != nil {
+				return err
+			}
+			sum.Verdicts[verdict]++
+			if verdict == detect.Forwarded {
+				err = out.record(tri, anomaly.Append(nil, nil), at)
+			}
+			if err != nil {
+				return err
+			}
+		} else if err := out.record(tri, b, at); err != nil {
+			return err
+		}
+		if n++; n%commitEvery == 0 {
+			det.Flush()
+			if err := errors.Join(windows.Commit(state.Position{}), alerts.Commit(state.Position{}), ctx.Err()); err != nil {
+				return err
+			}
+		}
+		if n%1024 == 0 {
+			o.Progress("judging", n, total)
+		}
+	}
+	o.Progress("judging", n, total)
+	return errors.Join(it.Error(), out.advance(1<<62))
+}
+
+// final holds alerts back until their pane is over: in the order of event time, nothing can change them then.
+type final struct {
+	emit    func(*alert.Alert) error
+	sum     *Summary
+	pane    int64
+	pending []*alert.Alert
+}
+
+func (f *final) record(tri *triage.Task, b []byte, at int64) error {
+	_, a, err := tri.Record(slices.Clone(b), at)
+	if err != nil || a == nil {
+		return err
+	}
+	if i := slices.IndexFunc(f.pending, func(p *alert.Alert) bool { return p.ID == a.ID }); i >= 0 {
+		f.pending[i] = a
+		return nil
+	}
+	f.pending = append(f.pending, a)
+	return nil
+}
+
+func (f *final) advance(at int64) error {
+	for len(f.pending) > 0 && (f.pending[0].Lead.Visit.Pane+f.pane)*1000 <= at {
+		a := f.pending[0]
+		f.pending = f.pending[1:]
+		f.sum.Alerts[alert.SeverityOf(a.Score)]++
+		if err := f.emit(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type quiet struct{}
+
+func (quiet) Infof(string, ...any)  {}
+func (quiet) Errorf(string, ...any) {}
+func (quiet) Fatalf(format string, args ...any) {
+	panic("temporary store: " + fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,209 @@
+package stream
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/farcall/farcall/processor/alert"
+	"github.com/farcall/farcall/processor/cloudtrail"
+	"github.com/farcall/farcall/processor/detect"
+	"github.com/farcall/farcall/processor/geo"
+	"github.com/farcall/farcall/processor/route"
+	"github.com/farcall/farcall/processor/triage"
+	"github.com/farcall/farcall/topics"
+)
+
+// Stages are the settings of the three stages.
+type Stages struct {
+	Raw     []string // raw topics
+	Names   topics.Names
+	Start   Start // of raw partitions without a committed offset
+	Route   route.Config
+	Detect  detect.Config
+	Triage  triage.Config
+	Locator *geo.Locator
+	Metrics *Metrics
+	Now     func() time.Time // the clock of route
+	Version string           // of this build, for the alerts
+}
+
+// Build makes the stages, in flow order.
+func (s Stages) Build() []Stage {
+	return []Stage{s.route(), s.detect(), s.triage()}
+}
+
+func (s Stages) route() Stage {
+	return Stage{
+		Name: "route", Inputs: s.Raw, Start: s.Start,
+		Open: func(i TaskInfo) (Task, error) {
+			stats := route.NewStats()
+			t, err := route.NewTask(s.Route, s.Locator, s.Now, i.StreamTime, stats)
+			return &routeTask{Task: t, s: s, stats: stats, told: *route.NewStats()}, err
+		},
+	}
+}
+
+// routeTask feeds raw records to route.
+type routeTask struct {
+	*route.Task
+	s     Stages
+	stats *route.Stats
+	told  route.Stats // what the metrics know of stats
+	out   *Output
+}
+
+func (t *routeTask) Process(r *kgo.Record, out *Output) error {
+	t.out = out
+	t.Record(&route.Raw{
+		Source: topics.Source{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, Timestamp: r.Timestamp.UnixMilli(), Value: r.Value,
+	}, t)
+	return nil
+}
+
+func (t *routeTask) Visit(key, value []byte) { t.produce(t.s.Names.Visits, key, value) }
+
+func (t *routeTask) Sighting(key, value []byte) { t.produce(t.s.Names.Principals, key, value) }
+
+func (t *routeTask) DeadLetter(d *topics.DeadLetter) { t.out.DeadLetter(d) }
+
+func (t *routeTask) produce(topic string, key, value []byte) {
+	t.out.Produce(&kgo.Record{Topic: topic, Key: key, Value: append([]byte(nil), value...)})
+}
+
+func (t *routeTask) StreamTime() int64 { return t.Horizon() }
+
+// Flush brings the metrics up to the counts of the transaction.
+func (t *routeTask) Flush() error {
+	m, now, was := t.s.Metrics, t.stats, &t.told
+	delta := func(now, was map[string]int64, add func(label string, n float64)) {
+		for k, v := range now {
+			if d := v - was[k]; d > 0 {
+				add(k, float64(d))
+				was[k] = v
+			}
+		}
+	}
+	delta(now.Places, was.Places, func(k string, n float64) { m.Events.WithLabelValues(k).Add(n) })
+	delta(now.NoPlace, was.NoPlace, func(k string, n float64) { m.Dropped.WithLabelValues("route", "no_place_"+k).Add(n) })
+	delta(now.Ignored, was.Ignored, func(k string, n float64) { m.Dropped.WithLabelValues("route", "ignored_"+k).Add(n) })
+	delta(now.Skipped, was.Skipped, func(k string, n float64) { m.Dropped.WithLabelValues("route", "skipped_"+k).Add(n) })
+	m.Told.WithLabelValues("visit").Add(float64(now.Visits - was.Visits))
+	m.Told.WithLabelValues("sighting").Add(float64(now.Sightings - was.Sightings))
+	m.Repeats.Add(float64(now.Repeats - was.Repeats))
+	m.told(now.Events-was.Events, now.Visits-was.Visits+now.Sightings-was.Sightings)
+	was.Visits, was.Sightings, was.Repeats, was.Events = now.Visits, now.Sightings, now.Repeats, now.Events
+	return nil
+}
+
+func (s Stages) detect() Stage {
+	return Stage{
+		Name: "detect", Inputs: []string{s.Names.Visits}, Changelog: s.Names.DetectChangelog, Fingerprint: fmt.Sprintf("%s scope=%s normaliser=%d", s.Detect.Fingerprint(), s.Route.Scope, cloudtrail.MethodNormaliser), Start: Earliest,
+		Open: func(i TaskInfo) (Task, error) {
+			t, err := detect.NewTask(s.Detect, i.View, i.StreamTime)
+			return &detectTask{Task: t, s: s}, err
+		},
+	}
+}
+
+// detectTask feeds visits to detect and writes the anomalies.
+type detectTask struct {
+	*detect.Task
+	s       Stages
+	visit   topics.Visit
+	anomaly topics.Anomaly
+}
+
+func (t *detectTask) Process(r *kgo.Record, out *Output) error {
+	if err := t.visit.Decode(r.Value); err != nil {
+		return dataError("detect", r, err, out)
+	}
+	verdict, err := t.Visit(&t.visit, &t.anomaly)
+	if errors.Is(err, detect.ErrPane) {
+		return dataError("detect", r, err, out)
+	}
+	if err != nil {
+		return err
+	}
+	t.s.Metrics.Visits.WithLabelValues(verdict.String()).Inc()
+	switch {
+	case verdict == detect.Late:
+		t.s.Metrics.Dropped.WithLabelValues("detect", "late").Inc()
+	case verdict == detect.Forwarded, verdict == detect.Stale && t.anomaly.Score >= t.s.Detect.Floor:
+		out.Produce(&kgo.Record{Topic: t.s.Names.Principals, Key: t.anomaly.Key(), Value: t.anomaly.Append(nil, r.Value)})
+	}
+	return nil
+}
+
+func (t *detectTask) Flush() error {
+	t.Task.Flush()
+	return nil
+}
+
+func (s Stages) triage() Stage {
+	return Stage{
+		Name: "triage", Inputs: []string{s.Names.Principals}, Changelog: s.Names.TriageChangelog, Fingerprint: s.Triage.Fingerprint(), Start: Earliest,
+		Open: func(i TaskInfo) (Task, error) {
+			t, err := triage.NewTask(s.Triage, i.View, i.StreamTime)
+			return &triageTask{Task: t, s: s}, err
+		},
+	}
+}
+
+// triageTask feeds anomalies and sightings to triage and writes the alerts.
+type triageTask struct {
+	*triage.Task
+	s Stages
+}
+
+func (t *triageTask) Process(r *kgo.Record, out *Output) error {
+	verdict, a, err := t.Record(r.Value, r.Timestamp.UnixMilli())
+	if errors.Is(err, topics.ErrCorrupt) {
+		return dataError("triage", r, err, out)
+	}
+	if err != nil {
+		return err
+	}
+	t.s.Metrics.Triaged.WithLabelValues(verdict.String()).Inc()
+	if a == nil {
+		return nil
+	}
+	rec, err := AlertRecord(t.s.Names.Alerts, a, t.s.Version)
+	if err != nil {
+		return err
+	}
+	out.Produce(rec)
+	if d := a.Lead.Visit.Evidence.Delivered; d > 0 {
+		t.s.Metrics.Latency.Observe(max(0, t.s.Now().Sub(time.UnixMilli(d)).Seconds()))
+	}
+	return nil
+}
+
+// AlertRecord is the record of an alert: the ECS document, keyed by alert id.
+func AlertRecord(topic string, a *alert.Alert, version string) (*kgo.Record, error) {
+	doc, err := a.ECS(version)
+	if err != nil {
+		return nil, err
+	}
+	return &kgo.Record{
+		Topic: topic, Key: []byte(a.ID), Value: doc,
+		Headers: []kgo.RecordHeader{{Key: "content-type", Value: []byte("application/json")}, {Key: "schema", Value: []byte("ecs/" + alert.ECSVersion)}},
+	}, nil
+}
+
+func (t *triageTask) Flush() error { return nil }
+
+// dataError makes a dead letter of a record of farcall's own topics that can't be read, and lets the rest go on. A record of
+// a newer version is no bad data: a newer member wrote it, and this one must stop rather than drop it.
+func dataError(stage string, r *kgo.Record, err error, out *Output) error {
+	if errors.Is(err, topics.ErrNewer) {
+		return fmt.Errorf("%s/%d offset %d: %w", r.Topic, r.Partition, r.Offset, err)
+	}
+	out.DeadLetter(&topics.DeadLetter{
+		Stage: stage, Reason: "corrupt", Detail: err.Error(), Value: r.Value,
+		Source: topics.Source{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset},
+	})
+	return nil
+}

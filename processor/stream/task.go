@@ -1,0 +1,313 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/farcall/farcall/state"
+)
+
+// phase is where a partition stands in its life. The steps between phases are the only legal ones; any other is a bug in
+// this package and panics.
+type phase int32
+
+const (
+	assigned  phase = iota // the group gave it to us; its fetching is paused
+	opening                // the store is being opened
+	restoring              // the changelog is being read
+	running                // records flow
+	revoking               // taken away, or the worker ends
+	closed
+)
+
+func (p phase) String() string {
+	return [...]string{"assigned", "opening", "restoring", "running", "revoking", "closed"}[p]
+}
+
+// phases lists all phases.
+func phases() []phase { return []phase{assigned, opening, restoring, running, revoking, closed} }
+
+var legal = map[phase][]phase{
+	assigned:  {opening, revoking},
+	opening:   {restoring, running, revoking},
+	restoring: {running, revoking},
+	running:   {revoking, opening}, // opening again: the partition came back to us, maybe by way of another member
+	revoking:  {closed},
+}
+
+// partition names a topic partition.
+type partition struct {
+	topic string
+	id    int32
+}
+
+func (p partition) String() string { return p.topic + "/" + strconv.Itoa(int(p.id)) }
+
+// committedOffset is what the group has for a partition.
+type committedOffset struct {
+	offset   int64 // -1: none
+	metadata string
+	start    int64 // where to begin when there is none
+}
+
+// partitionTask is one assigned partition: its phase, its store, its stage task. The worker's loop owns it, but while it is
+// opening or restoring its own goroutine does; ready hands it back.
+type partitionTask struct {
+	partition
+	w         *worker
+	phase     phase
+	mu        sync.Mutex // phase, for metrics and health
+	committed committedOffset
+	store     *state.Store
+	task      Task
+	// next is the input position: the offset of the first record not processed. committedNext is that of the last commit.
+	next, committedNext int64
+	horizon             int64 // stream time of the last commit
+	touched             bool  // in the running transaction
+	changelogNext       int64 // behind the rows of the running transaction
+	produced            sync.Mutex
+	cancel              context.CancelFunc
+	ready               chan error
+	seek                bool // the position came from the store: the consumer must be told
+}
+
+func (t *partitionTask) step(to phase) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, ok := range legal[t.phase] {
+		if ok == to {
+			t.w.o.Metrics.phase(t.w.stage.Name, t.phase, to)
+			t.phase = to
+			return
+		}
+	}
+	panic(fmt.Sprintf("task %s: illegal step from %s to %s", t.partition, t.phase, to))
+}
+
+func (t *partitionTask) at() phase {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.phase
+}
+
+// start opens and restores the task aside, so that other tasks run on and the group's callbacks return at once.
+func (t *partitionTask) start(ctx context.Context) {
+	ctx, t.cancel = context.WithCancel(ctx)
+	t.ready = make(chan error, 1)
+	t.step(opening)
+	go func() {
+		err := t.open(ctx)
+		t.ready <- err
+		t.w.wake()
+	}()
+}
+
+func (t *partitionTask) open(ctx context.Context) error {
+	o := &t.w.o
+	t.next = t.committed.offset
+	if t.committed.offset < 0 {
+		t.next = t.committed.start
+	}
+	if t.w.stage.Changelog == "" {
+		t.horizon = parseMetadata(t.committed.metadata)
+		t.committedNext = t.next
+		return t.rebuild()
+	}
+	if t.store == nil {
+		if err := t.openStore(ctx); err != nil {
+			return err
+		}
+	}
+	t.step(restoring)
+	select {
+	case t.w.restores <- struct{}{}:
+		defer func() { <-t.w.restores }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	t.store.Rollback()
+	began := time.Now()
+	log := o.Log.With("stage", t.w.stage.Name, "partition", t.id)
+	lastLog := began
+	total := 0
+	res, err := state.Restore{
+		Client: o.Client, Topic: t.w.stage.Changelog, Partition: t.id, Stall: o.RestoreStall, Log: log,
+		Progress: func(rows int, remaining int64) {
+			total += rows
+			o.Metrics.RestoredRows.WithLabelValues(t.w.stage.Name).Add(float64(rows))
+			if since := time.Since(lastLog); since > 10*time.Second {
+				rate := float64(total) / time.Since(began).Seconds()
+				log.Info("restoring", "rows", total, "rows_per_second", int(rate), "offsets_left", remaining,
+					"seconds_left", int(float64(remaining)/max(rate, 1)))
+				lastLog = time.Now()
+			}
+		},
+	}.Run(ctx, t.store)
+	if err != nil {
+		return err
+	}
+	if res.Wiped != "" {
+		o.Metrics.Wiped.WithLabelValues(t.w.stage.Name, res.Wiped).Inc()
+	}
+	if err := t.check(); err != nil {
+		return err
+	}
+	took := time.Since(began)
+	o.Metrics.RestoreSeconds.WithLabelValues(t.w.stage.Name).Observe(took.Seconds())
+	log.Debug("restored", "rows", res.Rows, "took", took, "position", t.next)
+	t.committedNext = t.next
+	return t.rebuild()
+}
+
+// openStore opens the partition's folder. Another worker of this process may still be closing it: it was revoked there a
+// moment ago.
+func (t *partitionTask) openStore(ctx context.Context) error {
+	o := &t.w.o
+	dir := o.FS.PathJoin(o.Dir, t.w.stage.Name, strconv.Itoa(int(t.id)))
+	deadline := time.Now().Add(o.SessionTimeout)
+	for {
+		s, err := state.Open(dir, state.Options{FS: o.FS, Cache: o.Cache, Log: o.Log, MemTableBytes: o.MemTableBytes})
+		if err == nil {
+			t.store = s
+			return nil
+		}
+		if time.Now().After(deadline) || errors.Is(err, state.ErrFormat) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// check holds the restored position against the group's. Equal is the rule; a group that was empty for a week has lost its
+// offsets, and then the state's count; anything else means that rows and offsets did not commit together.
+func (t *partitionTask) check() error {
+	meta, ok := t.store.Meta()
+	fp := t.w.stage.Fingerprint
+	switch {
+	case ok && meta.Fingerprint != fp:
+		return fmt.Errorf("%s: the rows of %s were written with %q and the configuration now says %q: restore the old settings, or rebuild under a new topics.prefix (farcall topics apply creates its topics; replay the raw topics into it)",
+			t.partition, t.w.stage.Changelog, meta.Fingerprint, fp)
+	case !ok && t.committed.offset < 0:
+		return nil // a fresh installation
+	case !ok && t.committed.offset >= 0:
+		return fmt.Errorf("%s: the group committed offset %d but changelog %s holds no position: the changelog was deleted or recreated; reset the group's offsets to rebuild from the input, or start a new installation under another topics.prefix",
+			t.partition, t.committed.offset, t.w.stage.Changelog)
+	case t.committed.offset < 0:
+		t.next, t.seek = meta.Input, true
+		t.horizon = meta.StreamTime
+		t.w.o.Log.Warn("the group has no offset for a partition whose state has one: taken from the state", "partition", t.partition.String(), "offset", meta.Input)
+	case meta.Input != t.committed.offset:
+		return fmt.Errorf("%s: state is at input offset %d and the group at %d: they must be equal; the group's offsets were reset or the changelog was restored from elsewhere. Set the group's offset back to %d, or start a new installation under another topics.prefix",
+			t.partition, meta.Input, t.committed.offset, meta.Input)
+	default:
+		t.horizon = meta.StreamTime
+	}
+	return nil
+}
+
+// rebuild makes the stage's task anew from committed state.
+func (t *partitionTask) rebuild() error {
+	info := TaskInfo{Topic: t.topic, Partition: t.id, StreamTime: t.horizon}
+	if t.store != nil {
+		t.store.Rollback()
+		info.View = t.store
+	}
+	var err error
+	t.task, err = t.w.stage.Open(info)
+	t.next = max(t.next, 0)
+	return err
+}
+
+// rollback forgets the running transaction.
+func (t *partitionTask) rollback() error {
+	t.touched = false
+	t.next = t.committedNext
+	return t.rebuild()
+}
+
+// close ends the task wherever it stands.
+func (t *partitionTask) close() error {
+	at := t.at()
+	if at == closed {
+		return nil
+	}
+	if t.cancel != nil {
+		t.cancel()
+	}
+	if (at == opening || at == restoring) && t.ready != nil {
+		<-t.ready // its goroutine owns the store until then
+	}
+	t.step(revoking)
+	var err error
+	if t.store != nil {
+		t.store.Rollback()
+		err = t.store.Close()
+	}
+	t.step(closed)
+	return err
+}
+
+// stageRows brings the task's changes into the transaction.
+func (t *partitionTask) stageRows(out *Output) error {
+	if err := t.task.Flush(); err != nil {
+		return err
+	}
+	if t.store == nil {
+		return nil
+	}
+	t.store.SetMeta(state.Meta{Input: t.next, StreamTime: t.task.StreamTime(), Fingerprint: t.w.stage.Fingerprint})
+	t.changelogNext = 0
+	for k, v := range t.store.Changes() {
+		r := &kgo.Record{Topic: t.w.stage.Changelog, Partition: t.id, Key: k, Value: v}
+		out.produce(r, func(r *kgo.Record) {
+			t.produced.Lock()
+			t.changelogNext = max(t.changelogNext, r.Offset+1)
+			t.produced.Unlock()
+		})
+	}
+	return nil
+}
+
+// commit takes over what the transaction made true.
+func (t *partitionTask) commit() error {
+	t.touched = false
+	t.committedNext = t.next
+	t.horizon = t.task.StreamTime()
+	if t.store == nil {
+		return nil
+	}
+	pos, _ := t.store.Position()
+	pos.Next = t.changelogNext
+	if err := t.store.Commit(pos); err != nil {
+		return err
+	}
+	return t.store.MaybeFlush(false)
+}
+
+const metadataPrefix = "farcall/1 horizon="
+
+// metadata is what the committed offset of a partition carries: its stream time, for a stage that has no rows to keep it.
+func (t *partitionTask) metadata() string {
+	return metadataPrefix + strconv.FormatInt(t.task.StreamTime(), 10)
+}
+
+func parseMetadata(s string) int64 {
+	if len(s) < len(metadataPrefix) || s[:len(metadataPrefix)] != metadataPrefix {
+		return 0
+	}
+	n, err := strconv.ParseInt(s[len(metadataPrefix):], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}

@@ -1,0 +1,708 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/farcall/farcall/topics"
+)
+
+// worker is one member of a stage's group, with one transactional id and so one transaction at a time.
+type worker struct {
+	stage    Stage
+	name     string // <slot>-<stage>-<number>: group instance and transactional id
+	o        Options
+	log      *slog.Logger
+	restores chan struct{}
+	woken    chan struct{}
+	alive    atomic.Int64 // Unix nanoseconds of the last turn of the loop
+
+	starting atomic.Int64 // partitions that open or restore
+
+	sess  *kgo.GroupTransactSession
+	tasks map[partition]*partitionTask
+
+	// Group callbacks run on the client's goroutines and only record what the group wants; settle acts on it.
+	mu        sync.Mutex
+	owned     map[partition]bool // by the assignor's latest word; nil before the first
+	arrivals  map[partition]committedOffset
+	fetched   map[partition]committedOffset
+	callbacks error
+
+	// poison holds records whose processing panicked: they become dead letters when they come again.
+	poison map[source]string
+	panics []time.Time
+
+	refused    atomic.Pointer[error] // first record of the session that the broker did not take
+	inTxn      bool
+	txnBegan   time.Time
+	txnRecords int
+	full       bool
+	lastCommit time.Time
+	lastIdle   time.Time
+	lastFlush  time.Time
+}
+
+type source struct {
+	partition
+	offset int64
+}
+
+func newWorker(s Stage, number int, o Options) *worker {
+	name := fmt.Sprintf("%s-%s-%d", o.Slot, s.Name, number)
+	w := &worker{
+		stage: s, name: name, o: o, log: o.Log.With("stage", s.Name, "worker", number),
+		restores: make(chan struct{}, o.Restores), woken: make(chan struct{}, 1), poison: map[source]string{},
+	}
+	o.Metrics.add(w)
+	return w
+}
+
+// run runs the worker until ctx ends or a fatal error. A session that was fenced is thrown away with its client: a fenced
+// client that lives on keeps heart-beating and holds its partitions for ever.
+func (w *worker) run(ctx context.Context) error {
+	backoff := 100 * time.Millisecond
+	for {
+		began := time.Now()
+		err := w.session(ctx)
+		switch {
+		case ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)):
+			return nil
+		case errors.Is(err, errFenced), errors.Is(err, errRestart):
+			w.log.Warn("worker starts anew", "err", err)
+			w.o.Metrics.Restarts.WithLabelValues(w.stage.Name).Inc()
+		default:
+			return fmt.Errorf("stage %s: %w", w.stage.Name, err)
+		}
+		if time.Since(began) > time.Minute {
+			backoff = 100 * time.Millisecond
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(backoff):
+		}
+		backoff = min(2*backoff, 10*time.Second)
+	}
+}
+
+// progress says whether the worker has its assignment, and how many of its partitions do not run yet.
+func (w *worker) progress() (joined bool, waiting int) {
+	w.mu.Lock()
+	joined = w.owned != nil
+	waiting = len(w.arrivals)
+	w.mu.Unlock()
+	return joined, waiting + int(w.starting.Load())
+}
+
+// wake ends the wait of a poll: a task is ready.
+func (w *worker) wake() {
+	select {
+	case w.woken <- struct{}{}:
+	default:
+	}
+}
+
+// balancer takes ownership from the assignor's word. kgo's session skips the revoke callback after the first revoke of a
+// transaction, so that an idle member would believe in partitions that it lost.
+type balancer struct {
+	kgo.GroupBalancer
+	w *worker
+}
+
+func (b balancer) ParseSyncAssignment(assignment []byte) (map[string][]int32, error) {
+	m, err := b.GroupBalancer.ParseSyncAssignment(assignment)
+	if err != nil {
+		return m, err
+	}
+	owned := map[partition]bool{}
+	for topic, ps := range m {
+		for _, p := range ps {
+			owned[partition{topic, p}] = true
+		}
+	}
+	b.w.mu.Lock()
+	b.w.owned = owned
+	b.w.mu.Unlock()
+	return m, nil
+}
+
+// partitioner sends a changelog record where its task says, and any other by key, as Java's default does.
+type partitioner struct {
+	changelog string
+	manual    kgo.Partitioner
+	byKey     kgo.Partitioner
+}
+
+func (p partitioner) ForTopic(topic string) kgo.TopicPartitioner {
+	if topic == p.changelog {
+		return p.manual.ForTopic(topic)
+	}
+	return p.byKey.ForTopic(topic)
+}
+
+func (w *worker) client() (*kgo.GroupTransactSession, error) {
+	o := &w.o
+	opts := append([]kgo.Opt{}, o.Client...)
+	opts = append(opts,
+		kgo.ConsumerGroup(o.GroupPrefix+"."+w.stage.Name),
+		kgo.ConsumeTopics(w.stage.Inputs...),
+		kgo.InstanceID(w.name),
+		kgo.TransactionalID(o.GroupPrefix+"."+w.name),
+		kgo.TransactionTimeout(o.TxnTimeout),
+		kgo.SessionTimeout(o.SessionTimeout),
+		kgo.HeartbeatInterval(o.SessionTimeout/10),
+		kgo.RebalanceTimeout(30*time.Second),
+		kgo.Balancers(balancer{kgo.CooperativeStickyBalancer(), w}),
+		kgo.BlockRebalanceOnPoll(),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.FetchMaxWait(time.Second),
+		kgo.FetchMinBytes(1),
+		kgo.FetchMaxBytes(o.FetchMaxBytes),
+		kgo.FetchMaxPartitionBytes(o.FetchMaxBytes/2),
+		kgo.MaxDecompressBatchBytes(64<<20),
+		// An offset that retention has passed by is an error that a person must decide on, never a silent jump.
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.RecordPartitioner(partitioner{w.stage.Changelog, kgo.ManualPartitioner(), kgo.StickyKeyPartitioner(nil)}),
+		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.SnappyCompression(), kgo.NoCompression()),
+		kgo.ProducerBatchMaxBytes(1<<20),
+		kgo.ProducerLinger(0),
+		kgo.MaxBufferedRecords(100_000),
+		kgo.MaxBufferedBytes(64<<20),
+		kgo.MetadataMinAge(250*time.Millisecond),
+		kgo.OnPartitionsAssigned(w.onAssigned),
+		kgo.OnOffsetsFetched(w.onFetched),
+		kgo.AdjustFetchOffsetsFn(w.onOffsets),
+	)
+	return kgo.NewGroupTransactSession(opts...)
+}
+
+// onAssigned pauses what came, before its first fetch: nothing is read until the task is ready.
+func (w *worker) onAssigned(_ context.Context, cl *kgo.Client, added map[string][]int32) {
+	cl.PauseFetchPartitions(added)
+}
+
+// onFetched notes the metadata of the committed offsets, which kgo passes on in no other way.
+func (w *worker) onFetched(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fetched = map[partition]committedOffset{}
+	note := func(topic string, p int32, offset int64, metadata *string) {
+		c := committedOffset{offset: offset}
+		if metadata != nil {
+			c.metadata = *metadata
+		}
+		w.fetched[partition{topic, p}] = c
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			note(t.Topic, p.Partition, p.Offset, p.Metadata)
+		}
+	}
+	for _, g := range resp.Groups {
+		for _, t := range g.Topics {
+			for _, p := range t.Partitions {
+				note(t.Topic, p.Partition, p.Offset, p.Metadata)
+			}
+		}
+	}
+	return nil
+}
+
+// onOffsets sees where each new partition starts. By now the broker has settled the transaction of its last owner (KIP-447),
+// so the high watermark of the changelog is final. A partition without a commit gets a definite offset: an abort rewinds to
+// it, where it would otherwise rewind to zero.
+func (w *worker) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	var adm *kadm.Client
+	arrivals := map[partition]committedOffset{}
+	for topic, ps := range offsets {
+		for p, at := range ps {
+			c := committedOffset{offset: at.EpochOffset().Offset}
+			w.mu.Lock()
+			if f, ok := w.fetched[partition{topic, p}]; ok {
+				c.metadata = f.metadata
+				c.offset = f.offset
+			}
+			w.mu.Unlock()
+			if c.offset < 0 {
+				if adm == nil {
+					adm = kadm.NewClient(w.sess.Client())
+				}
+				list := adm.ListStartOffsets
+				if w.stage.Start == Latest {
+					list = adm.ListEndOffsets
+				}
+				l, err := list(ctx, topic)
+				if err != nil {
+					return nil, fmt.Errorf("list offsets of %s: %w", topic, err)
+				}
+				o, ok := l.Lookup(topic, p)
+				if !ok || o.Err != nil {
+					return nil, fmt.Errorf("list offsets of %s/%d: %w", topic, p, o.Err)
+				}
+				c.offset, c.start = -1, o.Offset
+				ps[p] = kgo.NewOffset().At(o.Offset)
+			}
+			arrivals[partition{topic, p}] = c
+		}
+	}
+	w.mu.Lock()
+	for p, c := range arrivals {
+		w.arrivals[p] = c
+	}
+	w.mu.Unlock()
+	w.wake()
+	return offsets, nil
+}
+
+// session is the life of one client.
+func (w *worker) session(ctx context.Context) (err error) {
+	w.mu.Lock()
+	w.owned, w.arrivals, w.fetched = nil, map[partition]committedOffset{}, nil
+	w.mu.Unlock()
+	w.tasks = map[partition]*partitionTask{}
+	w.inTxn = false
+	w.refused.Store(nil)
+	if w.sess, err = w.client(); err != nil {
+		return fmt.Errorf("kafka client: %w", err)
+	}
+	defer func() {
+		// The client goes first: it must not hold partitions whose tasks are gone.
+		w.sess.CloseAllowingRebalance()
+		for _, t := range w.tasks {
+			err = errors.Join(err, t.close())
+		}
+		w.tasks = nil
+	}()
+	for {
+		w.alive.Store(time.Now().UnixNano())
+		if err := w.turn(ctx); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return w.finish()
+		}
+	}
+}
+
+// finish commits what is processed before the worker ends.
+func (w *worker) finish() error {
+	if !w.inTxn {
+		return nil
+	}
+	return w.commit()
+}
+
+// turn is one round of the loop: poll, act on what the group wants, process, commit when it is due.
+func (w *worker) turn(ctx context.Context) error {
+	wait := time.Second
+	if w.inTxn {
+		wait = max(0, time.Until(w.due()))
+	} else if len(w.tasks) > 0 {
+		wait = w.o.CommitInterval * 5
+	}
+	fs := w.poll(ctx, wait)
+	if err := w.fetchErrors(fs); err != nil {
+		return err
+	}
+	if err := w.settle(ctx); err != nil {
+		return err
+	}
+	if n := fs.NumRecords(); n > 0 {
+		if err := w.process(fs, n); err != nil {
+			return err
+		}
+	}
+	switch {
+	case w.inTxn && (!time.Now().Before(w.due()) || w.txnRecords >= w.o.MaxTxnRecords):
+		if err := w.commit(); err != nil {
+			return err
+		}
+		w.sess.AllowRebalance()
+	case !w.inTxn:
+		if err := w.idle(); err != nil {
+			return err
+		}
+		w.sess.AllowRebalance()
+	}
+	if time.Since(w.lastFlush) > 30*time.Second {
+		w.lastFlush = time.Now()
+		for _, t := range w.tasks {
+			if t.at() == running && t.store != nil {
+				if err := t.store.MaybeFlush(true); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// due is when the running transaction should commit: an interval after the last commit, so that sparse traffic commits at
+// once and steady traffic at the interval; stretched while polls come back full.
+func (w *worker) due() time.Time {
+	d := w.o.CommitInterval
+	if w.full {
+		d = w.o.CommitStretch
+	}
+	return w.lastCommit.Add(d)
+}
+
+func (w *worker) poll(ctx context.Context, wait time.Duration) kgo.Fetches {
+	pctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		select {
+		case <-w.woken:
+			cancel()
+		case <-stop:
+		}
+	}()
+	return w.sess.PollRecords(pctx, w.o.MaxPollRecords)
+}
+
+func (w *worker) fetchErrors(fs kgo.Fetches) error {
+	for _, fe := range fs.Errors() {
+		switch {
+		case errors.Is(fe.Err, context.DeadlineExceeded), errors.Is(fe.Err, context.Canceled):
+		case errors.Is(fe.Err, kgo.ErrClientClosed):
+			return fmt.Errorf("%w: %w", errRestart, fe.Err)
+		case errors.Is(fe.Err, kerr.OffsetOutOfRange):
+			return fmt.Errorf("%s/%d: the committed offset is gone from the topic: retention has passed it by, or the topic was recreated. Set the group's offset to where farcall should go on, knowing what is skipped: %w",
+				fe.Topic, fe.Partition, fe.Err)
+		case errors.As(fe.Err, new(*kgo.ErrDecompressTooLarge)):
+			return fmt.Errorf("%s/%d: a batch expands past the cap of 64 MiB: %w", fe.Topic, fe.Partition, fe.Err)
+		case kerr.IsRetriable(fe.Err), isGroupError(fe.Err):
+			w.log.Info("fetch failed, will go on", "topic", fe.Topic, "partition", fe.Partition, "err", fe.Err)
+		default:
+			return fmt.Errorf("fetch %s/%d: %w", fe.Topic, fe.Partition, fe.Err)
+		}
+	}
+	return nil
+}
+
+// isGroupError says whether an injected group error is one that the client recovers from by itself.
+func isGroupError(err error) bool {
+	var g *kgo.ErrGroupSession
+	return errors.As(err, &g)
+}
+
+// settle makes the tasks what the group wants them to be.
+func (w *worker) settle(ctx context.Context) error {
+	w.mu.Lock()
+	owned := w.owned
+	arrivals := w.arrivals
+	w.arrivals = map[partition]committedOffset{}
+	w.mu.Unlock()
+	for p, t := range w.tasks {
+		if owned != nil && !owned[p] {
+			w.log.Info("partition revoked", "partition", p.String())
+			w.sess.Client().ResumeFetchPartitions(map[string][]int32{p.topic: {p.id}}) // a pause outlives a revoke
+			if err := t.close(); err != nil {
+				return err
+			}
+			delete(w.tasks, p)
+		}
+	}
+	for p, c := range arrivals {
+		if owned != nil && !owned[p] {
+			continue
+		}
+		t := w.tasks[p]
+		if t == nil {
+			t = &partitionTask{partition: p, w: w}
+			w.o.Metrics.phase(w.stage.Name, -1, assigned)
+			w.tasks[p] = t
+		} else if t.at() != running { // it was taken away and given back while it opened
+			if err := t.close(); err != nil {
+				return err
+			}
+			t = &partitionTask{partition: p, w: w}
+			w.o.Metrics.phase(w.stage.Name, -1, assigned)
+			w.tasks[p] = t
+		}
+		t.committed = c
+		t.start(ctx)
+	}
+	starting := int64(0)
+	for p, t := range w.tasks {
+		if at := t.at(); at != opening && at != restoring {
+			continue
+		}
+		select {
+		case err := <-t.ready:
+			t.ready = nil
+			if err != nil {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				return err
+			}
+			t.step(running)
+			if t.seek {
+				w.sess.Client().SetOffsets(map[string]map[int32]kgo.EpochOffset{p.topic: {p.id: {Epoch: -1, Offset: t.next}}})
+				t.seek = false
+			}
+			w.sess.Client().ResumeFetchPartitions(map[string][]int32{p.topic: {p.id}})
+			w.log.Info("partition running", "partition", p.String(), "position", t.next)
+			continue
+		default:
+		}
+		starting++
+	}
+	w.starting.Store(starting)
+	return nil
+}
+
+// idle begins and ends an empty transaction now and then: only End resets the session's note of a revoke.
+func (w *worker) idle() error {
+	if time.Since(w.lastIdle) < time.Second {
+		return nil
+	}
+	w.lastIdle = time.Now()
+	if err := w.sess.Begin(); err != nil {
+		return fmt.Errorf("%w: begin: %w", errRestart, err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), w.o.TxnTimeout)
+	defer cancel()
+	if _, err := w.sess.End(ctx, kgo.TryCommit); err != nil {
+		return fmt.Errorf("%w: end of an idle transaction: %w", errRestart, err)
+	}
+	return nil
+}
+
+// process runs the records of a poll through their tasks, one goroutine a partition.
+func (w *worker) process(fs kgo.Fetches, n int) error {
+	if !w.inTxn {
+		if err := w.sess.Begin(); err != nil {
+			return fmt.Errorf("%w: begin: %w", errRestart, err)
+		}
+		w.inTxn, w.txnBegan, w.txnRecords = true, time.Now(), 0
+	}
+	w.txnRecords += n
+	w.full = n >= w.o.MaxPollRecords/2
+	w.o.Metrics.Records.WithLabelValues(w.stage.Name).Add(float64(n))
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	var found []source
+	fs.EachPartition(func(ftp kgo.FetchTopicPartition) {
+		if len(ftp.Records) == 0 {
+			return
+		}
+		t := w.tasks[partition{ftp.Topic, ftp.Partition}]
+		if t == nil || t.at() != running {
+			mu.Lock()
+			errs = append(errs, fmt.Errorf("%w: records of %s/%d arrived before its task was running", errRestart, ftp.Topic, ftp.Partition))
+			mu.Unlock()
+			return
+		}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if bad, err := w.feed(t, ftp.Records); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				if bad != nil {
+					found = append(found, *bad)
+				}
+				errs = append(errs, err)
+			}
+		}()
+	})
+	wg.Wait()
+	if len(found) > 0 {
+		return w.recoverPanic(found, errs)
+	}
+	return errors.Join(errs...)
+}
+
+// feed gives records to a task. A record whose processing panics is returned.
+func (w *worker) feed(t *partitionTask, records []*kgo.Record) (bad *source, err error) {
+	out := &Output{w: w}
+	var at *kgo.Record
+	defer func() {
+		if p := recover(); p != nil {
+			bad = &source{t.partition, at.Offset}
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	t.touched = true
+	for _, r := range records {
+		at = r
+		if why, ok := w.poison[source{t.partition, r.Offset}]; ok {
+			out.DeadLetter(&topics.DeadLetter{
+				Stage: w.stage.Name, Reason: "panic", Detail: why, Value: r.Value,
+				Source: topics.Source{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset},
+			})
+		} else if err := t.task.Process(r, out); err != nil {
+			return nil, fmt.Errorf("%s offset %d: %w", t.partition, r.Offset, err)
+		}
+		t.next = r.Offset + 1
+	}
+	return nil, nil
+}
+
+// recoverPanic aborts, so that nothing half-done is kept, and marks the records for the dead letters. Three in a minute mean
+// that the program is broken, not the record.
+func (w *worker) recoverPanic(found []source, errs []error) error {
+	now := time.Now()
+	for i, s := range found {
+		w.log.Error("a record panicked and will become a dead letter", "partition", s.partition.String(), "offset", s.offset, "err", errs[i])
+		w.poison[s] = "processing it panicked; the log of " + w.name + " has the stack"
+		w.panics = append(w.panics, now)
+	}
+	recent := w.panics[:0]
+	for _, at := range w.panics {
+		if now.Sub(at) < time.Minute {
+			recent = append(recent, at)
+		}
+	}
+	w.panics = recent
+	if len(w.panics) >= 3 {
+		return fmt.Errorf("three records panicked within a minute: %w", errors.Join(errs...))
+	}
+	return w.end(kgo.TryAbort)
+}
+
+// commit ends the running transaction: rows and offsets of every touched task join its output, then Kafka decides, and only
+// then do the stores follow.
+func (w *worker) commit() error {
+	var wg sync.WaitGroup
+	errs := make(chan error, len(w.tasks))
+	for _, t := range w.tasks {
+		if !t.touched {
+			continue
+		}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if err := t.stageRows(&Output{w: w}); err != nil {
+				errs <- fmt.Errorf("%s: %w", t.partition, err)
+			}
+		}()
+	}
+	wg.Wait()
+	select {
+	case err := <-errs:
+		return err
+	default:
+	}
+	// A record that was refused must not be missing from a transaction that commits; kgo fails the transaction for some
+	// refusals and not for others.
+	ctx, cancel := context.WithTimeout(context.Background(), 2*w.o.TxnTimeout)
+	defer cancel()
+	if err := w.sess.Client().Flush(ctx); err != nil {
+		return fmt.Errorf("%w: flush: %w", errRestart, err)
+	}
+	if err := w.refused.Load(); err != nil {
+		if kerr.IsRetriable(*err) || errors.Is(*err, kgo.ErrRecordTimeout) {
+			return fmt.Errorf("%w: %w", errRestart, *err)
+		}
+		if errors.Is(*err, kerr.InvalidProducerEpoch) || errors.Is(*err, kerr.ProducerFenced) || errors.Is(*err, kerr.InvalidTxnState) || errors.Is(*err, kerr.TransactionAbortable) || errors.Is(*err, kerr.InvalidProducerIDMapping) {
+			return fmt.Errorf("%w: %w", errFenced, *err)
+		}
+		return *err
+	}
+	return w.end(kgo.TryCommit)
+}
+
+func (w *worker) end(try kgo.TransactionEndTry) error {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*w.o.TxnTimeout)
+	defer cancel()
+	committed, err := w.sess.End(kgo.PreTxnCommitFnContext(ctx, w.precommit), try)
+	w.inTxn, w.lastCommit = false, time.Now()
+	if err != nil {
+		w.o.Metrics.Transactions.WithLabelValues(w.stage.Name, "error").Inc()
+		if errors.Is(err, errPosition) {
+			return err
+		}
+		// Whether the transaction committed may be unknown. A new client fences it and the stores restore what it wrote.
+		return fmt.Errorf("%w: end of a transaction: %w", errFenced, err)
+	}
+	if !committed {
+		w.o.Metrics.Transactions.WithLabelValues(w.stage.Name, "aborted").Inc()
+		for _, t := range w.tasks {
+			if t.touched {
+				if err := t.rollback(); err != nil {
+					return err
+				}
+			}
+		}
+		w.lastCommit = time.Time{}
+		return nil
+	}
+	w.o.Metrics.Transactions.WithLabelValues(w.stage.Name, "committed").Inc()
+	w.o.Metrics.CommitSeconds.WithLabelValues(w.stage.Name).Observe(time.Since(began).Seconds())
+	w.o.Metrics.TransactionRecords.WithLabelValues(w.stage.Name).Observe(float64(w.txnRecords))
+	for _, t := range w.tasks {
+		if t.touched {
+			if err := t.commit(); err != nil {
+				return err
+			}
+		}
+	}
+	clear(w.poison)
+	return nil
+}
+
+var errPosition = errors.New("position differs from the offset about to be committed")
+
+// precommit checks that what is committed is what the tasks processed, and adds their stream times.
+func (w *worker) precommit(req *kmsg.TxnOffsetCommitRequest) error {
+	for i := range req.Topics {
+		for j := range req.Topics[i].Partitions {
+			p := &req.Topics[i].Partitions[j]
+			t := w.tasks[partition{req.Topics[i].Topic, p.Partition}]
+			if t == nil {
+				continue // revoked since: the session aborts
+			}
+			if t.touched && p.Offset != t.next {
+				return fmt.Errorf("%w: %s processed up to %d, the client would commit %d", errPosition, t.partition, t.next, p.Offset)
+			}
+			if t.at() == running {
+				m := t.metadata()
+				p.Metadata = &m
+			}
+		}
+	}
+	return nil
+}
+
+// Output collects what a task writes into the running transaction. It is safe for concurrent use.
+type Output struct{ w *worker }
+
+// Produce writes a record. Key and value must not be reused by the caller.
+func (o *Output) Produce(r *kgo.Record) { o.produce(r, nil) }
+
+// DeadLetter writes a dead letter and counts it.
+func (o *Output) DeadLetter(d *topics.DeadLetter) {
+	o.w.o.Metrics.Dropped.WithLabelValues(d.Stage, d.Reason).Inc()
+	o.produce(d.Record(topics.NamesFor(o.w.o.GroupPrefix).DeadLetters), nil)
+}
+
+func (o *Output) produce(r *kgo.Record, done func(*kgo.Record)) {
+	o.w.sess.Produce(context.Background(), r, func(r *kgo.Record, err error) {
+		switch {
+		case err == nil && done != nil:
+			done(r)
+		case err != nil && !errors.Is(err, kgo.ErrAborting):
+			err = fmt.Errorf("produce %d bytes to %s: %w", len(r.Key)+len(r.Value), r.Topic, err)
+			o.w.refused.CompareAndSwap(nil, &err)
+		}
+	})
+}
