@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/plugin/kprom"
 
 	"github.com/farcall/farcall/processor/cloudtrail"
 	"github.com/farcall/farcall/processor/config"
@@ -74,7 +73,6 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 	}
 	defer locator.Close()
 	o.Metrics.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	kafka := kprom.NewMetrics("farcall_kafka", kprom.Registry(o.Metrics.Registry), kprom.FetchAndProduceDetail(kprom.ByTopic, kprom.Records, kprom.CompressedBytes))
 	cache := pebble.NewCache(cfg.State.CacheBytes)
 	defer cache.Unref()
 
@@ -106,7 +104,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 	o.Log.Info("farcall starts", "version", Version, "slot", slot, "stages", strings.Join(cfg.Stages, ","), "raw", strings.Join(cfg.Topics.Raw, ","),
 		"geo", locator.Build(), "method_normaliser", cloudtrail.MethodNormaliser, "budget", budget(&cfg))
 	err = stream.RunWorkers(ctx, stream.Options{
-		Client: append(client, kgo.WithHooks(kafka)), GroupPrefix: cfg.Topics.Prefix, Slot: slot, Dir: cfg.State.Dir, Cache: cache, Log: o.Log, Metrics: o.Metrics,
+		Client: client, GroupPrefix: cfg.Topics.Prefix, Slot: slot, Dir: cfg.State.Dir, Cache: cache, Log: o.Log, Metrics: o.Metrics,
 		CommitInterval: cfg.Stream.CommitInterval, CommitStretch: cfg.Stream.CommitStretch,
 		SessionTimeout: cfg.Stream.SessionTimeout, TxnTimeout: cfg.Stream.TransactionTimeout, RestoreStall: cfg.Stream.RestoreStall,
 		FetchMaxBytes: cfg.Stream.FetchMaxBytes, MemTableBytes: cfg.State.MemTableBytes,

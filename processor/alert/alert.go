@@ -65,8 +65,10 @@ type Method struct {
 // Alert is one intrusion: what one principal did from one place within one pane. A later version of the same ID replaces
 // an earlier one.
 type Alert struct {
-	ID      string
-	Version int64 // 1 for the first, then one more for each
+	ID string
+	// Version grows with every anomaly that joins, whether it is above the threshold or not: it does not depend on the
+	// order in which they come, and the highest is the last word.
+	Version int64
 	Score   float64
 	Created int64 // Unix milliseconds: when this version was made
 	First   int64 // event times, Unix milliseconds
@@ -128,7 +130,10 @@ func (a *Alert) Reason() string {
 	case d.PlaceVisits == 0 && d.PlaceSince == 0:
 		fmt.Fprintf(&b, "%s was never called from %s before", v.Method, PlaceName(v.Place))
 	case d.PlaceVisits == 0:
-		fmt.Fprintf(&b, "%s was not called from %s %s (last on %s)", v.Method, PlaceName(v.Place), span, day(d.PlaceLast))
+		fmt.Fprintf(&b, "%s was not called from %s %s", v.Method, PlaceName(v.Place), span)
+		if d.PlaceLast > 0 {
+			fmt.Fprintf(&b, " (last on %s)", day(d.PlaceLast))
+		}
 	default:
 		fmt.Fprintf(&b, "%s came from %s in %s of %s visits %s", v.Method, PlaceName(v.Place), group(d.PlaceVisits), group(d.Visits), span)
 		if d.Support < d.PlaceVisits {

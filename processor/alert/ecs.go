@@ -163,7 +163,6 @@ type (
 	}
 	ecsFarcall struct {
 		AlertID      string         `json:"alert_id"`
-		Action       string         `json:"action"` // create or update
 		Version      int64          `json:"version"`
 		Score        float64        `json:"score"`
 		Severity     string         `json:"severity"`
@@ -226,10 +225,6 @@ func (a *Alert) ECS(version string) ([]byte, error) {
 	e := &v.Evidence
 	d := &a.Lead.Distribution
 	severity := SeverityOf(a.Score)
-	action := "update"
-	if a.Version == 1 {
-		action = "create"
-	}
 	service := strings.TrimSuffix(e.EventSource, ".amazonaws.com")
 	doc := ecsDoc{
 		Timestamp: millis(e.EventTime),
@@ -271,7 +266,7 @@ func (a *Alert) ECS(version string) ([]byte, error) {
 		}},
 		Observer: ecsObserver{"farcall", "farcall", "stream processor", version},
 		Farcall: ecsFarcall{
-			AlertID: a.ID, Action: action, Version: a.Version, Score: a.Score, Severity: severity.String(),
+			AlertID: a.ID, Version: a.Version, Score: a.Score, Severity: severity.String(),
 			Method: v.Method, MethodScore: a.Lead.Score, Probability: a.Lead.Probability, Level: a.Lead.Level.String(),
 			Principal: v.Principal, Place: v.Place, PlaceName: PlaceName(v.Place), Outcome: v.Outcome.String(),
 			Pane: ecsPane{seconds(v.Pane), a.Pane.String()},

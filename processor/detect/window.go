@@ -150,8 +150,15 @@ func (w *window) distribution(t *Task, pane int64, place string, principal uint6
 	d := topics.Distribution{
 		Visits: c.visits, PlaceVisits: c.place, Support: c.support, Places: int64(len(tally)), MethodSince: w.seen.First(),
 	}
-	if s, ok := w.seen.Places[place]; ok {
-		d.PlaceSince, d.PlaceLast = s.First, s.Last
+	// Of a late event's future nothing is said.
+	if d.MethodSince > pane {
+		d.MethodSince = 0
+	}
+	if s, ok := w.seen.Places[place]; ok && s.First <= pane {
+		d.PlaceSince = s.First
+		if s.Last <= pane {
+			d.PlaceLast = s.Last
+		}
 	}
 	return d, c, nil
 }

@@ -80,7 +80,6 @@ type Task struct {
 	now     func() time.Time
 	dec     *cloudtrail.Decoder
 	look    *geo.Lookup
-	locator *geo.Locator
 	rules   []compiled
 	visits  *told
 	seen    *told
@@ -99,7 +98,7 @@ type Task struct {
 func NewTask(cfg Config, locator *geo.Locator, now func() time.Time, horizon int64, stats *Stats) (*Task, error) {
 	t := &Task{
 		cfg: cfg, pane: int64(cfg.Pane / time.Second), now: now, dec: cloudtrail.NewDecoder(cfg.Limits),
-		look: locator.NewLookup(), locator: locator, horizon: horizon, stats: stats,
+		look: locator.NewLookup(), horizon: horizon, stats: stats,
 		visits: newTold(cfg.MemoryEntries), seen: newTold(cfg.MemoryEntries),
 	}
 	for _, r := range cfg.Ignore {
@@ -256,11 +255,11 @@ func (t *Task) tellVisit(e *cloudtrail.Event, scope string, pane int64, place st
 			EventType: e.EventType, EventCategory: e.EventCategory, Region: e.AWSRegion,
 			Account: e.Account(), PrincipalAccount: e.PrincipalAccount(),
 			IdentityType: id.Type, ARN: id.ARN, PrincipalID: id.PrincipalID, UserName: id.UserName, AccessKeyID: id.AccessKeyID,
-			SessionName: e.SessionName(), IssuerARN: id.SessionContext.SessionIssuer.ARN, SourceIdentity: id.SessionContext.SourceIdentity,
+			SessionName: e.SessionName(), IssuerARN: id.SessionContext.SessionIssuer.ARN, SourceIdentity: e.SourceIdentity(),
 			OnBehalfOf: id.OnBehalfOf.UserID, InvokedBy: id.InvokedBy, Address: e.SourceIPAddress, UserAgent: e.UserAgent,
 			VPCEndpointID: e.VPCEndpointID, ErrorCode: e.ErrorCode, ErrorMessage: e.ErrorMessage,
 			RequestParameters: string(e.RequestParameters), Resources: t.resources,
-			MFA: answer(id.SessionContext.Attributes.MFAAuthenticated), GeoBuild: t.locator.Build(),
+			MFA: answer(id.SessionContext.Attributes.MFAAuthenticated), GeoBuild: t.look.Build(),
 		},
 	}
 	if e.ReadOnly != nil {

@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/plugin/kprom"
 
 	"github.com/farcall/farcall/topics"
 )
@@ -21,6 +24,7 @@ import (
 // worker is one member of a stage's group, with one transactional id and so one transaction at a time.
 type worker struct {
 	stage    Stage
+	number   int
 	name     string // <slot>-<stage>-<number>: group instance and transactional id
 	o        Options
 	log      *slog.Logger
@@ -62,7 +66,7 @@ type source struct {
 func newWorker(s Stage, number int, o Options) *worker {
 	name := fmt.Sprintf("%s-%s-%d", o.Slot, s.Name, number)
 	w := &worker{
-		stage: s, name: name, o: o, log: o.Log.With("stage", s.Name, "worker", number),
+		stage: s, number: number, name: name, o: o, log: o.Log.With("stage", s.Name, "worker", number),
 		restores: make(chan struct{}, o.Restores), woken: make(chan struct{}, 1), poison: map[source]string{},
 	}
 	o.Metrics.add(w)
@@ -181,6 +185,11 @@ func (w *worker) client() (*kgo.GroupTransactSession, error) {
 		kgo.MaxBufferedRecords(100_000),
 		kgo.MaxBufferedBytes(64<<20),
 		kgo.MetadataMinAge(250*time.Millisecond),
+		// A client registers its metrics when it is made and takes them back when it is closed.
+		kgo.WithHooks(kprom.NewMetrics("farcall_kafka",
+			kprom.Registerer(prometheus.WrapRegistererWith(prometheus.Labels{"stage": w.stage.Name, "worker": strconv.Itoa(w.number)}, o.Metrics.Registry)),
+			kprom.Gatherer(o.Metrics.Registry),
+			kprom.FetchAndProduceDetail(kprom.ByTopic, kprom.Records, kprom.CompressedBytes))),
 		kgo.OnPartitionsAssigned(w.onAssigned),
 		kgo.OnOffsetsFetched(w.onFetched),
 		kgo.AdjustFetchOffsetsFn(w.onOffsets),

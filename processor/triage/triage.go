@@ -125,21 +125,19 @@ func (t *Task) judge(a *topics.Anomaly, created int64) (Verdict, *alert.Alert, e
 	} else if err := g.decode(b); err != nil {
 		return 0, nil, err
 	}
+	alerted := b != nil && g.lead.Score >= t.cfg.Threshold
 	if !g.add(a) {
 		return Unchanged, nil, nil
 	}
-	verdict := Below
-	// Until profiles speak, the alert score is the method score of the lead.
-	if g.lead.Score >= t.cfg.Threshold {
-		g.version++
-		verdict = Updated
-		if g.version == 1 {
-			verdict = Created
-		}
-	}
+	g.version++
 	t.view.Set(key, g.append(nil))
-	if verdict == Below {
+	verdict := Created
+	switch {
+	// Until profiles speak, the alert score is the method score of the lead.
+	case g.lead.Score < t.cfg.Threshold:
 		return Below, nil, nil
+	case alerted:
+		verdict = Updated
 	}
 	return verdict, &alert.Alert{
 		ID: id, Version: g.version, Score: g.lead.Score, Created: created, First: g.first, Last: g.last,
@@ -171,7 +169,7 @@ func (t *Task) advance(eventTime int64) error {
 
 // group is the row of one alert. What it holds does not depend on the order in which its anomalies came.
 type group struct {
-	version     int64 // 0 while below the threshold
+	version     int64 // anomalies united: like all else, the same in any order
 	first, last int64
 	dropped     int64
 	lead        topics.Anomaly

@@ -1,0 +1,856 @@
+// Package cloudtrail turns every form in which AWS CloudTrail reaches a topic or a file into Events: a record on its own,
+// lines of records, {"Records":[…]}, an array, EventBridge envelopes, CloudWatch Logs subscriptions (as they are, inside a
+// Lambda event, inside a Kinesis record), LookupEvents answers; each of them also in gzip, and the carried ones in base64.
+// The form is told by content alone.
+//
+// It must never lose anything silently: each thing that a payload holds ends in exactly one call of the Handler, as an
+// Event, a Skip or a Refusal. It must never let one bad record take its neighbours with it, never trust the input's size,
+// depth or expansion, and never judge what an event means: that is for others.
+//
+// # Speed
+//
+// A record is parsed once, by segmentio's Parse, into one struct that has the fields of a record and those of every
+// envelope. Strings alias the payload. Parse has no limit of depth and scans all it is given before it starts, so it is
+// never handed more than unscanned bytes whose end and depth have not been found by other means. Within that, where a
+// record of many ends is guessed (a line break, or how the next one starts) and a guess that Parse does not confirm is
+// replaced by counting brackets.
+//
+// # What is like encoding/json, and what is not
+//
+// Of two equal keys the last wins; two equal keys with objects merge. null is as good as absent. Invalid UTF-8 in a string
+// and half surrogate pairs become U+FFFD, so that no key of a state can hold broken text (Event.Raw keeps the original).
+// Unlike there, names are matched by exact case, and a wrong-typed field refuses its record.
+package cloudtrail
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/segmentio/encoding/json"
+)
+
+// Limits bound what a Decoder accepts.
+type Limits struct {
+	// RecordBytes is the largest JSON text of one record. A LookupEvents or CloudWatch Logs carrier counts as it is
+	// written, with its escapes.
+	RecordBytes int
+	// Depth is how many levels of objects and arrays a record may have. It is enforced for records of more than 16 KiB;
+	// smaller ones cannot nest deep enough to do harm.
+	Depth int
+	// ExpandedBytes is the sum of what all gzip in one payload may expand to. In a stream, whose own gzip may be of any
+	// size, it is the limit for what one value of the stream carries.
+	ExpandedBytes int64
+}
+
+// DefaultLimits are 1 MiB a record, 256 levels and 64 MiB expanded.
+//
+// CloudTrail cuts records at 256 KiB, and the largest seen in public data is 66 KB. The deepest seen there has 11 levels;
+// the deepest document that an AWS API accepts, a DynamoDB item, has 32 levels of attributes at two JSON levels each, so
+// that 256 leaves room for envelopes and for twice that. A file that CloudTrail delivers expands to a few dozen MiB at
+// most.
+func DefaultLimits() Limits {
+	return Limits{RecordBytes: 1 << 20, Depth: 256, ExpandedBytes: 64 << 20}
+}
+
+const (
+	// unscanned is the most that Parse is given without its depth being known. The deepest nesting that fits takes 16 Ki
+	// levels of about a kilobyte of stack, which is returned at the next garbage collection, and some milliseconds
+	// (TestDeepestUnscanned).
+	unscanned = 16 << 10
+	// carrierBytes is the largest base64 text: a Lambda event is at most 6 MB.
+	carrierBytes = 8 << 20
+	// maxLayers is how many envelopes may lie around a record. The deepest real one is base64 in a Lambda event in gzip,
+	// around a subscription, around a message: five.
+	maxLayers = 8
+	// keepBytes is the most that a buffer may hold on to from one payload to the next.
+	keepBytes = 4 << 20
+	// keepResources is the same for the elements of Event.Resources.
+	keepResources = 64
+
+	parseFlags = json.ZeroCopy | json.DontMatchCaseInsensitiveStructFields
+)
+
+// Handler receives what a payload holds, in the order in which it holds it. Whatever is passed is valid only during the
+// call. A Handler must not use the Decoder that calls it.
+type Handler interface {
+	// Event receives a record that has an eventTime, an eventSource and an eventName.
+	Event(*Event)
+	// Skip is told of what is recognised and deliberately not an event.
+	Skip(SkipKind)
+	// Refuse receives bad input.
+	Refuse(*Refusal)
+}
+
+// Decoder decodes payloads, one after the other. It reuses its buffers, holds on to the last payload until the next, and is
+// not safe for concurrent use.
+type Decoder struct {
+	limits Limits
+	window int // the most that Parse is given unscanned
+
+	h          Handler
+	payload    bool // Decode, not DecodeReader
+	refusals   int
+	moreOffset int64
+	expanded   int64 // by gzip, so far
+	effort     int64 // bytes that were scanned for the end of values that had none
+
+	w         wire
+	resources []Resource // backs w.Resources
+	unquoted  []byte     // backs the strings of w that had escapes in them
+	yes, no   bool       // what Event.ReadOnly and Event.ManagementEvent point to
+	carrier   carrier
+	str       json.RawMessage
+	refusal   Refusal
+	head      []byte // the beginning of what streaming threw away
+	layers    [maxLayers + 1]layer
+	layered   bool // some layer is in use
+	stream    text
+}
+
+// layer holds the buffers of one level of envelopes.
+type layer struct {
+	text     text
+	unquoted []byte // the inside of a JSON string
+	binary   []byte // decoded base64
+	plain    []byte // expanded gzip
+	gzip     gzip.Reader
+	source   bytes.Reader
+}
+
+// NewDecoder makes a Decoder. A limit that is zero or negative takes its default.
+func NewDecoder(l Limits) *Decoder {
+	def := DefaultLimits()
+	if l.RecordBytes <= 0 {
+		l.RecordBytes = def.RecordBytes
+	}
+	if l.Depth <= 0 {
+		l.Depth = def.Depth
+	}
+	if l.ExpandedBytes <= 0 {
+		l.ExpandedBytes = def.ExpandedBytes
+	}
+	return &Decoder{limits: l, window: min(unscanned, l.RecordBytes), yes: true, resources: make([]Resource, 0, 8)}
+}
+
+func (d *Decoder) begin(h Handler, payload bool) {
+	d.h = h
+	d.payload = payload
+	d.refusals = 0
+	d.expanded = 0
+	d.effort = 0
+	d.yes, d.no = true, false
+}
+
+// end reports what is left to report, and lets go of buffers that one large payload has left behind.
+func (d *Decoder) end() {
+	if d.refusals > maxRefusals {
+		d.refuseMore()
+	}
+	d.h = nil
+	if !d.layered {
+		return
+	}
+	d.layered = false
+	for i := range d.layers {
+		l := &d.layers[i]
+		l.text = text{}
+		l.source.Reset(nil)
+		for _, buf := range [...]*[]byte{&l.unquoted, &l.binary, &l.plain} {
+			if cap(*buf) > keepBytes {
+				*buf = nil
+			}
+		}
+	}
+}
+
+// Decode decodes one payload, such as the value of a Kafka record, and tells h what it holds. An empty payload is a skip.
+func (d *Decoder) Decode(payload []byte, h Handler) {
+	d.begin(h, true)
+	if len(payload) > 0 && len(payload) <= d.window && payload[0] == '{' && listFirst(payload) == 0 {
+		// One record: by far the most frequent form.
+		if rest, err := d.parse(payload); err == nil {
+			n := len(payload) - len(rest)
+			d.dispatch(trimRight(payload[:n]), 0, false, 0)
+			if len(rest) > 0 {
+				d.layered = true
+				t := &d.layers[0].text
+				*t = text{buf: payload, pos: n}
+				d.sequence(t, 0)
+			}
+			d.end()
+			return
+		}
+	}
+	d.carried(payload, 0, 0, false)
+	d.end()
+}
+
+// DecodeReader decodes a stream of any length, such as a file of lines, a huge {"Records":[…]}, or either in gzip, in
+// bounded memory: a few times Limits.RecordBytes. A record is delivered once 64 KiB behind its start, or the end, have been
+// read. When the reader fails or its gzip is truncated, all complete records before are delivered and the rest is one
+// refusal.
+func (d *Decoder) DecodeReader(r io.Reader, h Handler) {
+	d.begin(h, false)
+	t := &d.stream
+	*t = text{buf: t.buf[:0], src: &source{r: r}}
+	layers := 0
+	for {
+		t.fill(lookahead)
+		if !isGzip(t.rest()) || layers == maxLayers {
+			break
+		}
+		layers++
+		in := &source{r: t.src, gzip: true}
+		head := bytes.NewReader(bytes.Clone(t.rest()))
+		if t.src == nil {
+			in.r = &ended{t.cut}
+		}
+		z, err := gzip.NewReader(io.MultiReader(head, in.r))
+		if err != nil {
+			t.cut = cutBy(in, err)
+			t.src, t.pos = nil, len(t.buf)
+			break
+		}
+		in.r = z
+		*t = text{buf: t.buf[:0], src: in}
+	}
+	d.sequence(t, 0)
+	if cap(t.buf) > keepBytes {
+		t.buf = nil
+	}
+	*t = text{buf: t.buf[:0]}
+	d.end()
+}
+
+// source is a reader that a stream comes from, and knows whether its errors mean damage (gzip) or a failure to read.
+type source struct {
+	r    io.Reader
+	gzip bool
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF && !s.gzip {
+		err = &readError{err}
+	}
+	return n, err
+}
+
+// readError marks an error as the reader's own, through whatever reads from it.
+type readError struct{ err error }
+
+func (e *readError) Error() string { return e.err.Error() }
+func (e *readError) Unwrap() error { return e.err }
+
+// ended is the end of a stream that has been read to it.
+type ended struct{ cut *cut }
+
+func (e *ended) Read([]byte) (int, error) {
+	if e.cut != nil {
+		return 0, &readError{errors.New(e.cut.detail)}
+	}
+	return 0, io.EOF
+}
+
+// cutBy says what the end of src means; nil for a good one.
+func cutBy(src io.Reader, err error) *cut {
+	if err == io.EOF {
+		return nil
+	}
+	var read *readError
+	if errors.As(err, &read) {
+		return &cut{ReasonRead, "reading failed: " + clip(read.Error())}
+	}
+	if s, ok := src.(*source); ok && s.gzip {
+		return gzipCut(err)
+	}
+	return &cut{ReasonRead, "reading failed: " + clip(err.Error())}
+}
+
+func gzipCut(err error) *cut {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return &cut{ReasonGzip, "the gzip data end before their end"}
+	}
+	return &cut{ReasonGzip, "damaged gzip data: " + clip(err.Error())}
+}
+
+// clip shortens an error text that may quote what it failed on.
+func clip(s string) string { return s[:min(len(s), 200)] }
+
+func isGzip(b []byte) bool { return len(b) >= 2 && b[0] == 0x1f && b[1] == 0x8b }
+
+// carried decodes what a payload is or what an envelope carries: JSON text in any number of gzip wrappings.
+func (d *Decoder) carried(b []byte, layer int, base int64, fixed bool) {
+	d.layered = true
+	l := &d.layers[layer]
+	l.text = text{buf: b, base: base, fixed: fixed}
+	for range maxLayers {
+		if !isGzip(l.text.buf) || l.text.cut != nil {
+			break
+		}
+		l.text = d.expand(l, l.text.buf)
+	}
+	d.sequence(&l.text, layer)
+}
+
+// expand undoes gzip, as far as it is good and allowed. The text belongs to l.
+func (d *Decoder) expand(l *layer, b []byte) text {
+	if cap(l.plain) > 0 && len(b) > 0 && &b[0] == &l.plain[:1][0] {
+		b = bytes.Clone(b) // gzip in gzip
+	}
+	l.source.Reset(b)
+	if err := l.gzip.Reset(&l.source); err != nil {
+		return text{cut: gzipCut(err)}
+	}
+	out := l.plain[:0]
+	for {
+		if len(out) == cap(out) {
+			out = append(out, make([]byte, max(4*len(b), 4096, cap(out)))...)[:len(out)]
+		}
+		left := d.limits.ExpandedBytes - d.expanded
+		n, err := l.gzip.Read(out[len(out):min(int64(cap(out)), int64(len(out))+left+1)])
+		if int64(n) > left {
+			d.expanded += left
+			l.plain = out[:len(out)+int(left)]
+			return text{buf: l.plain, cut: &cut{
+				ReasonExpanded, fmt.Sprintf("gzip expands to more than %d bytes", d.limits.ExpandedBytes),
+			}}
+		}
+		out = out[:len(out)+n]
+		d.expanded += int64(n)
+		if err != nil {
+			l.plain = out
+			if err == io.EOF {
+				return text{buf: out}
+			}
+			return text{buf: out, cut: gzipCut(err)}
+		}
+	}
+}
+
+// sequence decodes JSON values that follow each other, with or without line breaks between them.
+func (d *Decoder) sequence(t *text, layer int) {
+	t.fill(lookahead)
+	if bytes.HasPrefix(t.rest(), []byte("\xef\xbb\xbf")) {
+		t.pos += 3
+	}
+	some := false
+	for {
+		t.fill(lookahead)
+		if !d.payload && layer == 0 {
+			d.expanded = 0
+		}
+		c, ok := t.next()
+		if !ok {
+			break
+		}
+		some = true
+		t.fill(lookahead)
+		switch c {
+		case '[':
+			d.list(t, layer)
+		case '{':
+			if at := listFirst(t.rest()); at > 0 {
+				d.lists(t, layer, at)
+				continue
+			}
+			d.value(t, layer, nil)
+		case '"':
+			d.value(t, layer, nil)
+		default:
+			d.token(t, layer)
+		}
+	}
+	switch {
+	case t.cut != nil:
+		d.refuse(t.cut.reason, t.offset(0), nil, t.cut.detail)
+	case !some:
+		d.h.Skip(SkipEmptyPayload)
+	}
+}
+
+// list decodes the array at the front of t, element by element. Like value and lists it reports whether what follows can
+// be decoded; if not, it has refused the rest, up to the next line that starts like a value.
+func (d *Decoder) list(t *text, layer int) bool {
+	var mark marker
+	t.pos++
+	for first := true; ; first = false {
+		t.fill(lookahead)
+		c, ok := t.next()
+		if !ok {
+			return d.ended(t)
+		}
+		t.fill(lookahead)
+		switch {
+		case c == ']' && first:
+			t.pos++
+			d.h.Skip(SkipEmptyRecords)
+			return true
+		case c == ']' || c == ',':
+			d.refuse(ReasonSyntax, t.offset(0), nil, "a comma with no record beside it")
+		case !d.value(t, layer, &mark):
+			return false
+		}
+		for {
+			if c, ok = t.next(); !ok {
+				return d.ended(t)
+			}
+			if c == ',' {
+				t.pos++
+				break
+			}
+			if c == ']' {
+				t.pos++
+				return true
+			}
+			t.fill(lookahead)
+			if c == '{' || c == '"' {
+				d.refuse(ReasonSyntax, t.offset(0), nil, "no comma between two records")
+				break
+			}
+			n := bytes.IndexAny(t.rest()[:min(len(t.rest()), lookahead)], ",]")
+			if n <= 0 {
+				return d.abandon(t, 0, ReasonSyntax, "neither a comma nor ] follows a record")
+			}
+			raw := trimRight(t.rest()[:n])
+			d.refuse(ReasonSyntax, t.offset(0), raw, "neither a comma nor ] follows a record, but "+quote(raw))
+			t.pos += n
+		}
+	}
+}
+
+// lists decodes an object that holds lists of records, the first of them at bytes from the front of t.
+func (d *Decoder) lists(t *text, layer, at int) bool {
+	t.pos += at
+	isList := true
+	for {
+		if c, ok := t.next(); !ok {
+			return d.ended(t)
+		} else if isList && c == '[' {
+			if !d.list(t, layer) {
+				return false
+			}
+		} else if !d.attribute(t) {
+			return d.abandon(t, 0, ReasonSyntax, "broken JSON beside a list of records")
+		}
+		switch c, ok := t.next(); {
+		case !ok:
+			return d.ended(t)
+		case c == '}':
+			t.pos++
+			return true
+		case c != ',':
+			return d.abandon(t, 0, ReasonSyntax, "neither a comma nor } follows a list of records")
+		}
+		t.pos++
+		if c, ok := t.next(); !ok {
+			return d.ended(t)
+		} else if c != '"' {
+			return d.abandon(t, 0, ReasonSyntax, "no key behind a comma")
+		}
+		key := t.measure(unscanned)
+		if !key.whole {
+			return d.abandon(t, 0, ReasonSyntax, "a key without an end")
+		}
+		isList = isListKey(t.rest()[:key.n])
+		t.pos += key.n
+		if c, ok := t.next(); !ok {
+			return d.ended(t)
+		} else if c != ':' {
+			return d.abandon(t, 0, ReasonSyntax, "no colon behind a key")
+		}
+		t.pos++
+	}
+}
+
+// attribute passes over a value that stands beside a list of records. False: it is not good JSON.
+func (d *Decoder) attribute(t *text) bool {
+	t.fill(lookahead)
+	rest := t.rest()
+	switch rest[0] {
+	case '{', '[', '"':
+		e := t.measure(unscanned)
+		if !e.whole {
+			return t.discard()
+		}
+		ok := json.Valid(t.rest()[:e.n])
+		t.pos += e.n
+		return ok
+	}
+	n := bytes.IndexAny(rest[:min(len(rest), lookahead)], ",}] \t\r\n")
+	if n < 0 {
+		n = len(rest)
+	}
+	if n > unscanned || !json.Valid(rest[:n]) {
+		return false
+	}
+	t.pos += n
+	return true
+}
+
+// marker is how the last record of a list started, for guessing where the next one does.
+type marker struct {
+	buf [64]byte
+	n   int
+}
+
+func (m *marker) bytes() []byte { return m.buf[:m.n] }
+
+func (m *marker) learn(object []byte) []byte {
+	if m.n == 0 || !bytes.HasPrefix(object, m.buf[:m.n]) {
+		m.n = copy(m.buf[:], firstKey(object))
+	}
+	return m.buf[:m.n]
+}
+
+// guess is where the object at the front of t may end, give or take blanks and what separates it from the next; 0 if there
+// is no saying. mark is nil outside of lists.
+func (d *Decoder) guess(t *text, mark *marker) int {
+	rest := t.rest()
+	all := len(rest) <= d.window
+	if !all {
+		rest = rest[:d.window]
+	}
+	if mark == nil {
+		if i := bytes.IndexByte(rest, '\n'); i > 0 {
+			if line := trimRight(rest[:i]); line[len(line)-1] == '}' {
+				return i
+			}
+		}
+		mark = new(marker)
+	}
+	if m := mark.learn(rest); len(m) > 0 {
+		if i := bytes.Index(rest[1:], m); i >= 0 {
+			return 1 + i
+		}
+	}
+	if all {
+		return len(rest)
+	}
+	return 0
+}
+
+// value decodes one element of a list, or the object or string at the front of a sequence (mark is nil).
+func (d *Decoder) value(t *text, layer int, mark *marker) bool {
+	c := t.buf[t.pos]
+	if !startsValue(c) {
+		return d.broken(t, layer, mark)
+	}
+	if c == '{' {
+		if n := d.guess(t, mark); n > 0 {
+			rest, err := d.parse(t.rest()[:n])
+			if d.parsed(t, n-len(rest), layer, err) {
+				return true
+			}
+			// Was the guess wrong, or is the record? encoding/json looks no further than the break. Counting brackets
+			// would, up to the limit, again for each record that lacks one.
+			if window := d.fillWindow(t); !d.many() {
+				if _, _, bad := grammar(window); bad != nil {
+					return d.broken(t, layer, mark)
+				}
+			}
+		}
+	}
+	e := t.measure(d.limits.RecordBytes)
+	switch {
+	case !e.whole:
+		if d.effort += int64(e.n); d.effort > effortBytes+effortShare*t.offset(0) {
+			return d.abandon(t, 0, ReasonSyntax, "too much is broken to go on looking for records")
+		}
+	case e.n > unscanned && e.deepest > d.limits.Depth:
+		d.refuse(ReasonTooDeep, t.offset(0), t.rest()[:e.n], d.deepDetail())
+		t.pos += e.n
+		return true
+	case c == '"':
+		str := t.rest()[:e.n]
+		if rest, err := json.Parse(str, &d.str, parseFlags); err == nil && len(rest) == 0 {
+			off := t.offset(0)
+			t.pos += e.n
+			d.quoted(str, off, layer)
+			return true
+		}
+	case c == '{':
+		rest, err := d.parse(t.rest()[:e.n])
+		if len(rest) == 0 && d.parsed(t, e.n, layer, err) {
+			return true
+		}
+	}
+	return d.broken(t, layer, mark)
+}
+
+// What a Decoder may spend on looking for the ends of values that have none: without a limit, a payload of nothing but
+// opening brackets would cost its length squared.
+const (
+	effortBytes = 64 << 20
+	effortShare = 8 // times the length of what has been decoded
+)
+
+// parsed passes on what has been parsed from the first n bytes of t, unless that was not JSON.
+func (d *Decoder) parsed(t *text, n, layer int, err error) bool {
+	if err != nil && !isType(err) {
+		return false
+	}
+	raw, off := trimRight(t.rest()[:n]), t.offset(0)
+	t.pos += n
+	if err != nil {
+		d.mistyped(raw, off, t.fixed, layer, err)
+	} else {
+		d.dispatch(raw, off, t.fixed, layer)
+	}
+	return true
+}
+
+// fillWindow makes a whole record available, as far as one may be, and something behind it.
+func (d *Decoder) fillWindow(t *text) []byte {
+	t.fill(d.limits.RecordBytes + lookahead)
+	rest := t.rest()
+	return rest[:min(len(rest), d.limits.RecordBytes)]
+}
+
+// many reports whether refusals are only counted any more, so that what is wrong with a record need not be known.
+func (d *Decoder) many() bool { return d.payload && d.refusals >= maxRefusals }
+
+// broken refuses the value at the front of t, which is no good record, and finds out where to go on behind it.
+func (d *Decoder) broken(t *text, layer int, mark *marker) bool {
+	off := t.offset(0)
+	window := d.fillWindow(t)
+	rest := t.rest()
+	end, incomplete, bad := grammar(window)
+	if (incomplete || bad != nil) && mark == nil && window[0] == '{' {
+		if at := listAt(window, len(window)); at > 0 {
+			return d.lists(t, layer, at)
+		}
+	}
+	switch {
+	case bad != nil:
+		at := max(0, int(bad.Offset)-1)
+		reason, detail := ReasonSyntax, ""
+		if strings.Contains(bad.Error(), "max depth") {
+			reason, detail = ReasonTooDeep, d.deepDetail()
+		} else if !d.many() {
+			detail = fmt.Sprintf("broken JSON: %s, %d bytes into the record", clip(bad.Error()), at)
+		}
+		n := 0
+		if mark == nil {
+			n = resyncLine(window, at)
+		} else {
+			n = resyncList(rest, len(window), at, mark.bytes())
+		}
+		if n == 0 {
+			return d.abandon(t, at, reason, detail)
+		}
+		d.refuse(reason, off, trimRight(rest[:n]), detail)
+		t.pos += n
+		return true
+	case !incomplete:
+		raw := window[:end]
+		t.pos += end
+		d.refuse(ReasonNotCloudTrail, off, raw, kindOf(raw)+" where a record was expected")
+		return true
+	case len(rest) == len(window):
+		return d.ended(t)
+	}
+	var ok bool
+	if t.src == nil {
+		ok = t.discard()
+		rest = rest[:len(rest)-len(t.rest())]
+	} else {
+		d.head = t.head(d.head)
+		ok = t.discard()
+		rest = d.head
+	}
+	d.refuse(ReasonTooLarge, off, rest, fmt.Sprintf("a record of more than %d bytes", d.limits.RecordBytes))
+	return ok
+}
+
+func (d *Decoder) deepDetail() string {
+	return fmt.Sprintf("a record with more than %d levels", d.limits.Depth)
+}
+
+// ended refuses what is left of a text that ends too early.
+func (d *Decoder) ended(t *text) bool {
+	why := t.cut
+	if why == nil {
+		why = &cut{ReasonTruncated, "the text ends in the middle"}
+	}
+	raw := t.rest()
+	if len(raw) > 0 && why.reason == ReasonTruncated {
+		why.detail = "the text ends in the middle of a record"
+	}
+	d.refuse(why.reason, t.offset(0), raw, why.detail)
+	t.cut = nil
+	t.pos = len(t.buf)
+	return false
+}
+
+// abandon refuses all up to the next line that starts like a value, because nothing between says where a record begins.
+// at is where the break was found.
+func (d *Decoder) abandon(t *text, at int, r Reason, detail string) bool {
+	d.discardLine(t, max(0, at-1), false, r, detail)
+	return false
+}
+
+func (d *Decoder) discardLine(t *text, from int, anyLine bool, r Reason, detail string) {
+	off := t.offset(0)
+	var raw []byte
+	if t.src == nil {
+		raw = t.rest()
+		t.discardToLine(from, anyLine)
+		raw = raw[:len(raw)-len(t.rest())]
+	} else {
+		d.head = t.head(d.head)
+		t.discardToLine(from, anyLine)
+		raw = d.head[:min(int64(len(d.head)), t.base+int64(t.pos)-off)]
+	}
+	d.refuse(r, off, trimRight(raw), detail)
+}
+
+// resyncList says how much of an element of a list is broken: up to where its brackets close, if a separator follows; else
+// up to the comma before something that starts like the records before it did. 0: no saying. The break was found at bytes
+// into the element, and window is how far to look. Brackets go first, because what starts like a record may lie inside of
+// one.
+func resyncList(rest []byte, window, at int, mark []byte) int {
+	if c := rest[0]; startsValue(c) {
+		var s brackets
+		if n, done := s.scan(rest[:window]); done {
+			behind := bytes.TrimLeft(rest[n:], " \t\r\n")
+			if len(behind) == 0 || behind[0] == ',' || behind[0] == ']' {
+				return n
+			}
+		}
+	} else if n := bytes.IndexAny(rest[:window], ",]"); n > 0 {
+		return n
+	}
+	if len(mark) == 0 {
+		return 0
+	}
+	for from := max(1, at-len(mark)); from < window; {
+		i := bytes.Index(rest[from:window], mark)
+		if i < 0 {
+			break
+		}
+		before := trimRight(rest[:from+i])
+		if len(before) > 1 && before[len(before)-1] == ',' {
+			return len(before) - 1
+		}
+		from += i + 1
+	}
+	return 0
+}
+
+// resyncLine says how much of a value between lines is broken: up to where its brackets close, or up to the next line
+// that starts like a value, whichever comes first. 0: no saying.
+func resyncLine(window []byte, at int) int {
+	n := 0
+	var s brackets
+	if end, done := s.scan(window); done {
+		n = end
+	}
+	for i := max(0, at-1); i < len(window); i++ {
+		j := bytes.IndexByte(window[i:], '\n')
+		if j < 0 {
+			break
+		}
+		i += j
+		if n > 0 && i >= n {
+			break
+		}
+		if i+1 < len(window) && startsValue(window[i+1]) {
+			return i
+		}
+	}
+	return n
+}
+
+// token decodes what starts like no object, array or string: base64, null, or nothing good.
+func (d *Decoder) token(t *text, layer int) {
+	rest := t.rest()
+	if looksBase64(rest) {
+		d.base64Line(t, layer)
+		return
+	}
+	word := rest[:min(len(rest), 32)]
+	if i := bytes.IndexAny(word, " \t\r\n"); i >= 0 {
+		word = word[:i]
+	}
+	off := t.offset(0)
+	switch {
+	case string(word) == "null":
+		t.pos += len(word)
+		d.h.Skip(SkipEmptyPayload)
+	case json.Valid(word):
+		t.pos += len(word)
+		d.refuse(ReasonNotCloudTrail, off, word, kindOf(word)+" where a record was expected")
+	default:
+		d.discardLine(t, 0, true, ReasonNotJSON, "neither JSON nor gzip nor base64 of either: "+quote(rest[:min(len(rest), 2*quoteBytes)]))
+	}
+}
+
+// base64Line decodes the line at the front of t.
+func (d *Decoder) base64Line(t *text, layer int) {
+	n := 0
+	for {
+		rest := t.rest()
+		for n < len(rest) && isBase64(rest[n]) {
+			n++
+		}
+		if n < len(rest) || t.src == nil || n > carrierBytes {
+			break
+		}
+		t.fill(2*n + lookahead)
+	}
+	off := t.offset(0)
+	if n > carrierBytes {
+		d.discardLine(t, n, true, ReasonTooLarge, fmt.Sprintf("base64 of more than %d bytes", carrierBytes))
+		return
+	}
+	line := t.rest()[:n]
+	t.pos += n
+	d.base64(line, line, off, layer)
+}
+
+// base64 decodes what text carries; raw is what to refuse if it carries nothing.
+func (d *Decoder) base64(text, raw []byte, off int64, layer int) {
+	if layer == maxLayers {
+		d.refuse(ReasonLayers, off, raw, layersDetail)
+		return
+	}
+	l := &d.layers[layer+1]
+	encoding := base64.RawStdEncoding
+	if bytes.ContainsAny(text, "-_") {
+		encoding = base64.RawURLEncoding
+	}
+	text = bytes.TrimRight(text, "=")
+	if need := encoding.DecodedLen(len(text)); cap(l.binary) < need {
+		l.binary = make([]byte, need)
+	}
+	n, err := encoding.Decode(l.binary[:cap(l.binary)], text)
+	if err != nil {
+		d.refuse(ReasonBase64, off, raw, "damaged base64: "+clip(err.Error()))
+		return
+	}
+	d.carried(l.binary[:n], layer+1, 0, false)
+}
+
+const layersDetail = "too many envelopes around each other"
+
+// looksBase64 tells base64 of gzip, of an object and of an array, which start so.
+func looksBase64(b []byte) bool {
+	if len(b) < 4 {
+		return false
+	}
+	if string(b[:4]) == "H4sI" {
+		return true
+	}
+	second := 'w' <= b[1] && b[1] <= 'z' || isDigit(b[1]) || b[1] == '+' || b[1] == '/'
+	return (b[0] == 'e' || b[0] == 'W') && second
+}
+
+func isBase64(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || isDigit(c) || c == '+' || c == '/' || c == '-' || c == '_' || c == '='
+}

@@ -1,0 +1,262 @@
+package cloudtrail
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"math/bits"
+)
+
+// text is a run of JSON text that is read from front to back: a payload, something that a payload carried, or a stream.
+type text struct {
+	buf   []byte
+	pos   int       // buf[pos:] is unread
+	base  int64     // offset of buf[0]
+	fixed bool      // every offset is base, because this text travelled inside a JSON string
+	src   io.Reader // what more comes from; nil when buf holds all there is
+	cut   *cut      // why the text ends where it does, when that is not its own end
+}
+
+// cut says why a text is incomplete.
+type cut struct {
+	reason Reason
+	detail string
+}
+
+// Streaming reads streamBytes at a time, and looks for a record only when lookahead bytes of it, or all there is, are at
+// hand: whether the guess at its end was good then never depends on how the reader slices its input.
+const (
+	streamBytes = 512 << 10
+	lookahead   = 64 << 10
+)
+
+func (t *text) rest() []byte { return t.buf[t.pos:] }
+
+// offset of the byte that is n bytes after the first unread one.
+func (t *text) offset(n int) int64 {
+	if t.fixed {
+		return t.base
+	}
+	return t.base + int64(t.pos+n)
+}
+
+// fill makes n unread bytes available, or all there are.
+func (t *text) fill(n int) {
+	if t.src != nil && len(t.buf)-t.pos < n {
+		t.read(n)
+	}
+}
+
+func (t *text) read(n int) {
+	if cap(t.buf)-t.pos < n+streamBytes/2 {
+		unread := t.buf[t.pos:]
+		to := t.buf[:0]
+		if cap(to) < n+streamBytes {
+			to = make([]byte, 0, n+streamBytes)
+		}
+		t.base += int64(t.pos)
+		t.buf = append(to, unread...)
+		t.pos = 0
+	}
+	for idle := 0; t.src != nil && len(t.buf)-t.pos < n; {
+		got, err := t.src.Read(t.buf[len(t.buf):cap(t.buf)])
+		t.buf = t.buf[:len(t.buf)+got]
+		if got > 0 {
+			idle = 0
+		} else if idle++; idle == 100 && err == nil {
+			err = io.ErrNoProgress
+		}
+		if err != nil {
+			t.cut = cutBy(t.src, err)
+			t.src = nil
+		}
+	}
+}
+
+// next skips blanks and says which byte comes then; ok is false at the end of the text.
+func (t *text) next() (c byte, ok bool) {
+	for {
+		for t.pos < len(t.buf) {
+			switch c := t.buf[t.pos]; c {
+			case ' ', '\t', '\n', '\r':
+				t.pos++
+			default:
+				return c, true
+			}
+		}
+		if t.src == nil {
+			return 0, false
+		}
+		t.fill(1)
+	}
+}
+
+// head keeps the beginning of what is about to be thrown away.
+func (t *text) head(buf []byte) []byte {
+	rest := t.rest()
+	return append(buf[:0], rest[:min(len(rest), headBytes)]...)
+}
+
+// brackets finds the end of a JSON value by its brackets and quotes alone. It does not care whether the value is good
+// JSON, and needs no stack however deep the value is. It can be fed piece by piece.
+type brackets struct {
+	depth   int
+	deepest int
+	str     bool // inside a string
+	esc     bool // behind a backslash
+}
+
+const (
+	eachByte = 0x0101010101010101
+	highBits = 0x8080808080808080
+)
+
+// hasByte has the high bit set in the lowest byte of w that equals the byte that x repeats, and may have it set in higher
+// ones.
+func hasByte(w, x uint64) uint64 {
+	w ^= x
+	return (w - eachByte) &^ w & highBits
+}
+
+// scan returns how much of b belongs to the value, and whether it ends there.
+func (s *brackets) scan(b []byte) (n int, done bool) {
+	for i := 0; i < len(b); i++ {
+		if s.str {
+			if s.esc {
+				s.esc = false
+				continue
+			}
+			for i+8 <= len(b) {
+				w := binary.LittleEndian.Uint64(b[i:])
+				if m := hasByte(w, '"'*eachByte) | hasByte(w, '\\'*eachByte); m != 0 {
+					i += bits.TrailingZeros64(m) / 8
+					break
+				}
+				i += 8
+			}
+			if i == len(b) {
+				break
+			}
+			switch b[i] {
+			case '\\':
+				s.esc = true
+			case '"':
+				s.str = false
+				if s.depth == 0 {
+					return i + 1, true
+				}
+			}
+			continue
+		}
+		switch b[i] {
+		case '"':
+			s.str = true
+		case '{', '[':
+			s.depth++
+			s.deepest = max(s.deepest, s.depth)
+		case '}', ']':
+			s.depth--
+			if s.depth <= 0 {
+				return i + 1, true
+			}
+		}
+	}
+	return len(b), false
+}
+
+// extent is where the value at the front of a text ends.
+type extent struct {
+	n       int  // bytes, when it is whole
+	whole   bool // false: it is longer than the limit, or the text ends first
+	deepest int  // levels of nesting, as far as it was seen
+}
+
+// measure finds the end of the object, array or string at the front of t, if that is at most limit bytes away. All of it
+// then is at hand.
+func (t *text) measure(limit int) extent {
+	var s brackets
+	seen := 0
+	for {
+		rest := t.rest()
+		piece := rest[seen:min(len(rest), limit)]
+		n, done := s.scan(piece)
+		seen += n
+		if done {
+			return extent{seen, true, s.deepest}
+		}
+		if seen >= limit || t.src == nil {
+			return extent{seen, false, s.deepest}
+		}
+		t.fill(min(2*seen+lookahead, limit))
+	}
+}
+
+// discard throws away the object, array or string at the front of t, however long it is. It reports whether it had an end.
+func (t *text) discard() bool {
+	var s brackets
+	for {
+		n, done := s.scan(t.rest())
+		t.pos += n
+		if done {
+			return true
+		}
+		if t.src == nil {
+			return false
+		}
+		t.fill(1)
+	}
+}
+
+// discardToLine throws away everything up to the next line break, at from bytes or later, behind which a value starts (or
+// any line break): where values are separated by line breaks, that is where a new one begins.
+func (t *text) discardToLine(from int, anyLine bool) {
+	t.pos += min(from, len(t.buf)-t.pos)
+	for {
+		i := bytes.IndexByte(t.rest(), '\n')
+		if i < 0 {
+			t.pos = len(t.buf)
+			if t.src == nil {
+				return
+			}
+			t.fill(1)
+			continue
+		}
+		t.pos += i
+		t.fill(2)
+		if rest := t.rest(); anyLine || len(rest) < 2 || startsValue(rest[1]) {
+			return
+		}
+		t.pos++
+	}
+}
+
+func startsValue(c byte) bool { return c == '{' || c == '[' || c == '"' }
+
+// firstKey is the beginning of an object up to the end of its first key, `{"eventVersion"`, or empty if that is not
+// within reach. The records of one file are written by one writer, so that the next one very likely starts the same way.
+func firstKey(object []byte) []byte {
+	const reach = 64
+	object = object[:min(len(object), reach)]
+	i := bytes.IndexByte(object, '"')
+	if i < 0 {
+		return nil
+	}
+	j := bytes.IndexByte(object[i+1:], '"')
+	if j < 0 {
+		return nil
+	}
+	return object[:i+j+2]
+}
+
+// trimRight cuts off blanks.
+func trimRight(b []byte) []byte {
+	for len(b) > 0 {
+		switch b[len(b)-1] {
+		case ' ', '\t', '\n', '\r':
+			b = b[:len(b)-1]
+		default:
+			return b
+		}
+	}
+	return b
+}
