@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -83,25 +84,36 @@ func (c *Cell) Visits() int64 {
 	return n
 }
 
-func (c *Cell) add(hash uint64, o topics.Outcome) (before, after topics.Outcome) {
+func (c *Cell) search(hash uint64) (int, bool) {
+	return slices.BinarySearchFunc(c.exact, hash, func(a, b uint64) int { return cmp.Compare(a&^3, b) })
+}
+
+func (c *Cell) known(hash uint64) (o topics.Outcome) {
 	if c.allowed == nil {
-		i, found := slices.BinarySearchFunc(c.exact, hash, func(a, b uint64) int {
-			switch a &^= 3; {
-			case a < b:
-				return -1
-			case a > b:
-				return 1
-			}
-			return 0
-		})
-		if found {
-			before = topics.Outcome(c.exact[i] & 3)
-			c.exact[i] |= uint64(o)
-			return before, before | o
+		if i, found := c.search(hash); found {
+			return topics.Outcome(c.exact[i] & 3)
 		}
-		if len(c.exact) < exactLimit {
+		return 0
+	}
+	if c.allowed.has(hash) {
+		o |= topics.Allowed
+	}
+	if c.denied.has(hash) {
+		o |= topics.Denied
+	}
+	return o
+}
+
+func (c *Cell) add(hash uint64, o topics.Outcome) {
+	if c.allowed == nil {
+		i, found := c.search(hash)
+		switch {
+		case found:
+			c.exact[i] |= uint64(o)
+			return
+		case len(c.exact) < exactLimit:
 			c.exact = slices.Insert(c.exact, i, hash|uint64(o))
-			return 0, o
+			return
 		}
 		c.allowed, c.denied = new(counter), new(counter)
 		for _, h := range c.exact {
@@ -109,14 +121,7 @@ func (c *Cell) add(hash uint64, o topics.Outcome) (before, after topics.Outcome)
 		}
 		c.exact = nil
 	}
-	if c.allowed.has(hash) {
-		before |= topics.Allowed
-	}
-	if c.denied.has(hash) {
-		before |= topics.Denied
-	}
 	c.put(hash, o)
-	return before, before | o
 }
 
 func (c *Cell) put(hash uint64, o topics.Outcome) {
@@ -152,17 +157,26 @@ func (r *PaneRow) find(place string) (int, bool) {
 	return slices.BinarySearchFunc(r.Cells, place, func(c Cell, p string) int { return strings.Compare(c.Place, p) })
 }
 
-// Add unites a visit with the row and says what was known of this presence before and after: equal means that it was
-// known already. hash is a topics.PrincipalHash. place is kept.
-func (r *PaneRow) Add(place string, hash uint64, o topics.Outcome) (before, after topics.Outcome) {
+// Known says which outcomes of this presence the row holds already, 0 for none. hash is a topics.PrincipalHash. Of a place
+// that only counts, it may claim a principal that was never there: it never forgets one.
+func (r *PaneRow) Known(place string, hash uint64) topics.Outcome {
+	if c := r.Cell(place); c != nil {
+		return c.known(hash)
+	}
+	return 0
+}
+
+// Add unites a presence with the row. place is kept.
+func (r *PaneRow) Add(place string, hash uint64, o topics.Outcome) {
 	i, found := r.find(place)
 	if !found {
 		r.Cells = slices.Insert(r.Cells, i, Cell{Place: place})
 	}
 	c := &r.Cells[i]
-	before, after = c.add(hash, o)
-	c.dirty = c.dirty || before != after
-	return before, after
+	if c.known(hash)|o != c.known(hash) {
+		c.add(hash, o)
+		c.dirty = true
+	}
 }
 
 const paneRowVersion = 1

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -42,7 +43,7 @@ func Check(ctx context.Context, adm *kadm.Client, o Options) ([]Finding, error) 
 		d, ok := details[t.Name]
 		switch {
 		case !ok || errors.Is(d.Err, kerr.UnknownTopicOrPartition):
-			findings = append(findings, Finding{Topic: t.Name, Problem: "is missing", Fix: "farcall topics apply", Fatal: true})
+			findings = append(findings, Finding{Topic: t.Name, Problem: missing, Fix: "farcall topics apply", Fatal: true})
 			continue
 		case d.Err != nil:
 			return nil, fmt.Errorf("describe topic %s: %w", t.Name, d.Err)
@@ -115,7 +116,7 @@ func Apply(ctx context.Context, adm *kadm.Client, o Options, replication int16) 
 	}
 	declared := Declare(o)
 	for _, f := range before {
-		if f.Problem != "is missing" {
+		if f.Problem != missing {
 			continue
 		}
 		t := declared[slices.IndexFunc(declared, func(t Topic) bool { return t.Name == f.Topic })]
@@ -135,6 +136,19 @@ func Apply(ctx context.Context, adm *kadm.Client, o Options, replication int16) 
 		}
 		created = append(created, t.Name)
 	}
-	findings, err = Check(ctx, adm, o)
-	return created, findings, err
+	for {
+		findings, err = Check(ctx, adm, o)
+		// A topic that was just created takes a moment to be known everywhere.
+		unknown := slices.ContainsFunc(findings, func(f Finding) bool { return f.Problem == missing && slices.Contains(created, f.Topic) })
+		if err != nil || !unknown {
+			return created, findings, err
+		}
+		select {
+		case <-ctx.Done():
+			return created, findings, fmt.Errorf("wait for the created topics: %w", ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
+
+const missing = "is missing"

@@ -1,6 +1,8 @@
 package topics
 
 import (
+	"bytes"
+
 	"github.com/cespare/xxhash/v2"
 )
 
@@ -138,13 +140,22 @@ func PrincipalHash(principal string) uint64 { return xxhash.Sum64String(principa
 // Key is the record key: visits are partitioned by scope and method.
 func (v *Visit) Key() []byte { return AppendMethodKey(nil, v.Scope, v.Method) }
 
-// AppendMethodKey appends the key under which a method is partitioned and stored: method, or scope|method.
+// AppendMethodKey appends the key under which a method is partitioned and stored: method, or scope|method. It never holds
+// a NUL, which ends the method in the keys of state: a "?" stands for one.
 func AppendMethodKey(dst []byte, scope, method string) []byte {
+	start := len(dst)
 	if scope != "" {
 		dst = append(dst, clip(scope, MaxKeyBytes)...)
 		dst = append(dst, '|')
 	}
-	return append(dst, clip(method, MaxKeyBytes)...)
+	dst = append(dst, clip(method, MaxKeyBytes)...)
+	for key := dst[start:]; ; {
+		at := bytes.IndexByte(key, 0)
+		if at < 0 {
+			return dst
+		}
+		key[at] = '?'
+	}
 }
 
 // Append appends the record in the newest version.
@@ -212,17 +223,24 @@ func (e *Evidence) append(w *writer) {
 func (e *Evidence) read(r *reader) {
 	e.EventTime = r.varint()
 	e.Delivered = r.varint()
-	e.Source.Partition = int32(r.varint())
+	partition := r.varint()
+	if partition != int64(int32(partition)) {
+		r.fail("partition past 32 bits")
+	}
+	e.Source.Partition = int32(partition)
 	e.Source.Offset = r.varint()
 	e.Source.Byte = r.varint()
 	flags := r.byte()
-	e.MFA, e.ReadOnly = Answer(flags&3), Answer(flags>>2&3)
+	e.MFA, e.ReadOnly = Answer(flags&3), Answer(flags>>2)
+	if e.MFA > No || e.ReadOnly > No {
+		r.fail("flags that no version has")
+	}
 	for _, s := range e.texts() {
 		*s = r.string()
 	}
 	e.RequestParameters = r.string()
 	e.Resources = e.Resources[:0]
-	for range r.count() {
+	for range r.count(MaxResources) {
 		e.Resources = append(e.Resources, r.string())
 	}
 }
@@ -322,7 +340,7 @@ type Distribution struct {
 	Places  int64        // distinct places
 	Top     []PlaceCount // most visited first, at most MaxTopCountries
 	// MethodSince, PlaceSince and PlaceLast are the first pane of the method, and the first and last of the place, ever
-	// learned: Unix seconds, 0 for never. They outlive the window.
+	// learned: Unix seconds, 0 for never or unknown. They outlive the window.
 	MethodSince, PlaceSince, PlaceLast int64
 }
 
@@ -385,12 +403,16 @@ func (a *Anomaly) Decode(b []byte) error {
 	d.PlaceSince = r.varint()
 	d.PlaceLast = r.varint()
 	d.Top = d.Top[:0]
-	for range r.count() {
+	for range r.count(MaxTopCountries) {
 		d.Top = append(d.Top, PlaceCount{Place: r.string(), Visits: r.varint()})
 	}
 	visit := r.bytes()
-	if r.err == nil && !(a.Score >= 0 && a.Score <= 100) {
-		r.fail("score outside 0..100")
+	// Comparisons that NaN fails too: it could not be written to the alert's JSON.
+	if r.err == nil && !(a.Score >= 0 && a.Score <= 100 && a.Probability >= 0 && a.Probability <= 1) {
+		r.fail("score outside 0..100, or probability outside 0..1")
+	}
+	if r.err == nil && (a.Level < Unseen || a.Level > Frequent) {
+		r.fail("level that no version has")
 	}
 	if err := r.end(KindAnomaly); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"unicode/utf8"
 	"unsafe"
 )
 
@@ -38,13 +39,16 @@ func (w *writer) bytes(p []byte) {
 	w.b = append(w.b, p...)
 }
 
-// clip cuts s to at most limit bytes and never inside a UTF-8 sequence.
+// clip cuts s to at most limit bytes and never inside a UTF-8 sequence. Text that is no UTF-8 is cut at the limit: looking
+// for the start of its sequence could leave nothing of it.
 func clip(s string, limit int) string {
 	if len(s) <= limit {
 		return s
 	}
-	for limit > 0 && s[limit]&0xC0 == 0x80 {
-		limit--
+	for cut := limit; cut > 0 && cut > limit-utf8.UTFMax; cut-- {
+		if utf8.RuneStart(s[cut]) {
+			return s[:cut]
+		}
 	}
 	return s[:limit]
 }
@@ -120,12 +124,12 @@ func (r *reader) bytes() []byte {
 	return p
 }
 
-// count reads the length of a list whose elements take at least one byte each, so that a forged length can't allocate
-// more than the record's own size.
-func (r *reader) count() int {
+// count reads the length of a list. The most elements of a list are part of its version: a forged length can't allocate
+// more.
+func (r *reader) count(most int) int {
 	n := r.uvarint()
-	if n > uint64(len(r.b)) {
-		r.fail("list longer than the record")
+	if n > uint64(most) {
+		r.fail(fmt.Sprintf("list of %d where %d are the most", n, most))
 		return 0
 	}
 	return int(n)

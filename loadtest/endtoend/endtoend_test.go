@@ -30,7 +30,7 @@ import (
 const raw = "cloudtrail"
 
 // patience is how long anything may take before a test gives up. It is no measure of speed.
-const patience = 3 * time.Minute
+const patience = 90 * time.Second
 
 var binary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "farcall-endtoend-")
@@ -63,6 +63,7 @@ type installation struct {
 	cmd     *exec.Cmd
 	log     *syncBuffer
 	ended   chan error
+	lag     string // as last seen
 }
 
 type syncBuffer struct {
@@ -167,7 +168,7 @@ func (i *installation) await(what string, ok func() bool) {
 		case err := <-i.ended:
 			i.t.Fatalf("farcall ended by itself while waiting for %s: %v", what, err)
 		case <-deadline:
-			i.t.Fatalf("gave up waiting for %s", what)
+			i.t.Fatalf("gave up waiting for %s; lag:\n%s", what, i.lag)
 		}
 	}
 }
@@ -192,14 +193,16 @@ func (i *installation) drained(adm *kadm.Client) func() bool {
 	groups := []string{i.prefix + ".route", i.prefix + ".detect", i.prefix + ".triage"}
 	still, last := time.Now(), ""
 	return func() bool {
-		lags, err := adm.Lag(i.t.Context(), groups...)
+		lags, err := adm.Lag(i.t.Context(), slices.Clone(groups)...) // which reorders what it gets
 		if err != nil {
+			i.lag = err.Error()
 			return false
 		}
 		state, behind := "", false
 		for _, g := range groups {
 			l := lags[g]
-			if l.Error() != nil || len(l.Lag) == 0 {
+			if err := l.Error(); err != nil || len(l.Lag) == 0 {
+				i.lag = fmt.Sprintf("%s: %d topics, %v", g, len(l.Lag), err)
 				return false
 			}
 			for _, p := range l.Lag.Sorted() {
@@ -207,6 +210,7 @@ func (i *installation) drained(adm *kadm.Client) func() bool {
 				state += fmt.Sprintln(g, p.Topic, p.Partition, p.Commit.At, p.End.Offset)
 			}
 		}
+		i.lag = state
 		if state != last {
 			still, last = time.Now(), state
 		}

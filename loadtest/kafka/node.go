@@ -18,8 +18,8 @@ import (
 	"time"
 	"unicode/utf16"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // errPortTaken is in the error of a node that found one of its ports in use.
@@ -237,42 +237,37 @@ func (c *Cluster) start(n *node) error {
 func (c *Cluster) awaitReady(ctx context.Context, n *node, want []int) error {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(n.addr()),
-		kgo.DialTimeout(time.Second),
-		kgo.RequestRetries(0),
-		kgo.RetryBackoffFn(func(int) time.Duration { return readyPoll }),
+		kgo.DialTimeout(askLimit),
+		kgo.RequestTimeoutOverhead(askLimit),
 	)
 	if err != nil {
 		return fmt.Errorf("kafka: %w", err)
 	}
 	defer client.Close()
-	admin := kadm.NewClient(client)
 	ticker := time.NewTicker(readyPoll)
 	defer ticker.Stop()
+	answer := errors.New("nothing was asked")
 	for {
 		select {
 		case <-n.proc.done:
 			return n.failure("ended before it was ready")
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", n.failure("was not ready in time"), context.Cause(ctx))
+			return fmt.Errorf("%w: %w; the last answer: %w", n.failure("was not ready in time"), context.Cause(ctx), answer)
 		case <-ticker.C:
 		}
 		if log, err := n.log(); err == nil && bytes.Contains(log, []byte(fatalAtStart)) {
 			n.kill()
 			return n.failure("could not start")
 		}
-		m, err := ask(ctx, n, admin)
-		if err != nil || m.Cluster != c.id {
-			continue
-		}
-		alive := m.Brokers.NodeIDs()
-		if !slices.ContainsFunc(want, func(id int) bool { return !slices.Contains(alive, int32(id)) }) {
+		if answer = ask(ctx, n, client, c.id, want); answer == nil {
 			return nil
 		}
 	}
 }
 
-// ask asks a node for what it knows, and gives up when the node's process ends: a stranger on its port may never answer.
-func ask(ctx context.Context, n *node, admin *kadm.Client) (kadm.Metadata, error) {
+// ask asks a node whether it belongs to the cluster and knows all of want to be alive, and gives up when the node's
+// process ends: a stranger on its port may never answer.
+func ask(ctx context.Context, n *node, client *kgo.Client, cluster string, want []int) error {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	go func() {
@@ -282,7 +277,27 @@ func ask(ctx context.Context, n *node, admin *kadm.Client) (kadm.Metadata, error
 		case <-ctx.Done():
 		}
 	}()
-	return admin.BrokerMetadata(ctx)
+	question := kmsg.NewPtrMetadataRequest()
+	question.Topics = []kmsg.MetadataRequestTopic{} // none; nil would mean all
+	// Of this very node, and not through kadm: that answers from what its client learned once, of any node.
+	answer, err := client.SeedBrokers()[0].Request(ctx, question)
+	if err != nil {
+		return err
+	}
+	m := answer.(*kmsg.MetadataResponse)
+	if m.ClusterID == nil || *m.ClusterID != cluster {
+		return errors.New("another cluster is at its port")
+	}
+	var alive []int
+	for _, b := range m.Brokers {
+		alive = append(alive, int(b.NodeID))
+	}
+	for _, id := range want {
+		if !slices.Contains(alive, id) {
+			return fmt.Errorf("the nodes %v are alive, want %v", alive, want)
+		}
+	}
+	return nil
 }
 
 // failure describes what became of the node, with the end of its log.

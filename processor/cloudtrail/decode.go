@@ -539,7 +539,7 @@ func (d *Decoder) guess(t *text, mark *marker) int {
 func (d *Decoder) value(t *text, layer int, mark *marker) bool {
 	c := t.buf[t.pos]
 	if !startsValue(c) {
-		return d.broken(t, layer, mark)
+		return d.broken(t, layer, mark, grammar(d.fillWindow(t)))
 	}
 	if c == '{' {
 		if n := d.guess(t, mark); n > 0 {
@@ -549,17 +549,16 @@ func (d *Decoder) value(t *text, layer int, mark *marker) bool {
 			}
 			// Was the guess wrong, or is the record? encoding/json looks no further than the break. Counting brackets
 			// would, up to the limit, again for each record that lacks one.
-			if window := d.fillWindow(t); !d.many() {
-				if _, _, bad := grammar(window); bad != nil {
-					return d.broken(t, layer, mark)
-				}
+			if found := grammar(d.fillWindow(t)); found.bad != nil {
+				return d.broken(t, layer, mark, found)
 			}
 		}
 	}
 	e := t.measure(d.limits.RecordBytes)
 	switch {
 	case !e.whole:
-		if d.effort += int64(e.n); d.effort > effortBytes+effortShare*t.offset(0) {
+		d.effort += int64(e.n)
+		if d.spent(t) {
 			return d.abandon(t, 0, ReasonSyntax, "too much is broken to go on looking for records")
 		}
 	case e.n > unscanned && e.deepest > d.limits.Depth:
@@ -580,7 +579,7 @@ func (d *Decoder) value(t *text, layer int, mark *marker) bool {
 			return true
 		}
 	}
-	return d.broken(t, layer, mark)
+	return d.broken(t, layer, mark, grammar(d.fillWindow(t)))
 }
 
 // What a Decoder may spend on looking for the ends of values that have none: without a limit, a payload of nothing but
@@ -588,7 +587,26 @@ func (d *Decoder) value(t *text, layer int, mark *marker) bool {
 const (
 	effortBytes = 64 << 20
 	effortShare = 8 // times the length of what has been decoded
+	// hopeless is after how many refusals the rest of a payload is one: a gzip bomb of broken records must not keep a
+	// transaction open.
+	hopeless = 100 * maxRefusals
 )
+
+func (d *Decoder) spent(t *text) bool { return d.effort > effortBytes+effortShare*int64(t.pos) }
+
+// closes is where the brackets of the value at the front of t close within window, 0 if they do not.
+func (d *Decoder) closes(t *text, window []byte) int {
+	if !startsValue(window[0]) || d.spent(t) {
+		return 0
+	}
+	var s brackets
+	n, done := s.scan(window)
+	if !done {
+		d.effort += int64(n)
+		return 0
+	}
+	return n
+}
 
 // parsed passes on what has been parsed from the first n bytes of t, unless that was not JSON.
 func (d *Decoder) parsed(t *text, n, layer int, err error) bool {
@@ -612,16 +630,18 @@ func (d *Decoder) fillWindow(t *text) []byte {
 	return rest[:min(len(rest), d.limits.RecordBytes)]
 }
 
-// many reports whether refusals are only counted any more, so that what is wrong with a record need not be known.
-func (d *Decoder) many() bool { return d.payload && d.refusals >= maxRefusals }
-
 // broken refuses the value at the front of t, which is no good record, and finds out where to go on behind it.
-func (d *Decoder) broken(t *text, layer int, mark *marker) bool {
+func (d *Decoder) broken(t *text, layer int, mark *marker, found verdict) bool {
 	off := t.offset(0)
 	window := d.fillWindow(t)
 	rest := t.rest()
-	end, incomplete, bad := grammar(window)
-	if (incomplete || bad != nil) && mark == nil && window[0] == '{' {
+	bad := found.bad
+	if d.payload && d.refusals >= hopeless {
+		t.pos = len(t.buf)
+		d.refuse(ReasonSyntax, off, rest, "")
+		return false
+	}
+	if (found.incomplete || bad != nil) && mark == nil && window[0] == '{' {
 		if at := listAt(window, len(window)); at > 0 {
 			return d.lists(t, layer, at)
 		}
@@ -632,14 +652,14 @@ func (d *Decoder) broken(t *text, layer int, mark *marker) bool {
 		reason, detail := ReasonSyntax, ""
 		if strings.Contains(bad.Error(), "max depth") {
 			reason, detail = ReasonTooDeep, d.deepDetail()
-		} else if !d.many() {
+		} else if !d.payload || d.refusals < maxRefusals {
 			detail = fmt.Sprintf("broken JSON: %s, %d bytes into the record", clip(bad.Error()), at)
 		}
 		n := 0
 		if mark == nil {
-			n = resyncLine(window, at)
+			n = d.resyncLine(t, window, at)
 		} else {
-			n = resyncList(rest, len(window), at, mark.bytes())
+			n = d.resyncList(t, window, at, mark.bytes())
 		}
 		if n == 0 {
 			return d.abandon(t, at, reason, detail)
@@ -647,9 +667,9 @@ func (d *Decoder) broken(t *text, layer int, mark *marker) bool {
 		d.refuse(reason, off, trimRight(rest[:n]), detail)
 		t.pos += n
 		return true
-	case !incomplete:
-		raw := window[:end]
-		t.pos += end
+	case !found.incomplete:
+		raw := window[:found.end]
+		t.pos += found.end
 		d.refuse(ReasonNotCloudTrail, off, raw, kindOf(raw)+" where a record was expected")
 		return true
 	case len(rest) == len(window):
@@ -714,27 +734,26 @@ func (d *Decoder) discardLine(t *text, from int, anyLine bool, r Reason, detail 
 // up to the comma before something that starts like the records before it did. 0: no saying. The break was found at bytes
 // into the element, and window is how far to look. Brackets go first, because what starts like a record may lie inside of
 // one.
-func resyncList(rest []byte, window, at int, mark []byte) int {
-	if c := rest[0]; startsValue(c) {
-		var s brackets
-		if n, done := s.scan(rest[:window]); done {
-			behind := bytes.TrimLeft(rest[n:], " \t\r\n")
-			if len(behind) == 0 || behind[0] == ',' || behind[0] == ']' {
-				return n
-			}
+func (d *Decoder) resyncList(t *text, window []byte, at int, mark []byte) int {
+	if n := d.closes(t, window); n > 0 {
+		behind := bytes.TrimLeft(t.rest()[n:], " \t\r\n")
+		if len(behind) == 0 || behind[0] == ',' || behind[0] == ']' {
+			return n
 		}
-	} else if n := bytes.IndexAny(rest[:window], ",]"); n > 0 {
-		return n
+	} else if !startsValue(window[0]) {
+		if n := bytes.IndexAny(window, ",]"); n > 0 {
+			return n
+		}
 	}
 	if len(mark) == 0 {
 		return 0
 	}
-	for from := max(1, at-len(mark)); from < window; {
-		i := bytes.Index(rest[from:window], mark)
+	for from := max(1, at-len(mark)); from < len(window); {
+		i := bytes.Index(window[from:], mark)
 		if i < 0 {
 			break
 		}
-		before := trimRight(rest[:from+i])
+		before := trimRight(window[:from+i])
 		if len(before) > 1 && before[len(before)-1] == ',' {
 			return len(before) - 1
 		}
@@ -745,26 +764,25 @@ func resyncList(rest []byte, window, at int, mark []byte) int {
 
 // resyncLine says how much of a value between lines is broken: up to where its brackets close, or up to the next line
 // that starts like a value, whichever comes first. 0: no saying.
-func resyncLine(window []byte, at int) int {
-	n := 0
-	var s brackets
-	if end, done := s.scan(window); done {
-		n = end
-	}
-	for i := max(0, at-1); i < len(window); i++ {
+func (d *Decoder) resyncLine(t *text, window []byte, at int) int {
+	line := 0
+	for i := max(0, at-1); i+1 < len(window) && line == 0; i++ {
 		j := bytes.IndexByte(window[i:], '\n')
 		if j < 0 {
 			break
 		}
 		i += j
-		if n > 0 && i >= n {
-			break
-		}
 		if i+1 < len(window) && startsValue(window[i+1]) {
-			return i
+			line = i
 		}
 	}
-	return n
+	if line > 0 {
+		window = window[:line]
+	}
+	if n := d.closes(t, window); n > 0 {
+		return n
+	}
+	return line
 }
 
 // token decodes what starts like no object, array or string: base64, null, or nothing good.

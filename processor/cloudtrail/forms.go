@@ -2,8 +2,11 @@ package cloudtrail
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"math/bits"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -16,6 +19,12 @@ import (
 
 // wire is what Parse fills: the fields of a record, and those by which an envelope is told.
 type wire struct {
+	record
+	envelope
+}
+
+// record is an event before the last step.
+type record struct {
 	Event
 	// Fields that are decoded here, because Parse would allocate: for the free texts when they have escapes in them,
 	// which names and ids cannot have, and for the flags always.
@@ -23,7 +32,6 @@ type wire struct {
 	ErrorMessageText    json.RawMessage `json:"errorMessage"`
 	ReadOnlyText        json.RawMessage `json:"readOnly"`
 	ManagementEventText json.RawMessage `json:"managementEvent"`
-	envelope
 }
 
 // envelope has the keys of all envelopes and of what else is recognised. Values stay undecoded.
@@ -36,7 +44,7 @@ type envelope struct {
 	Message         json.RawMessage `json:"message"`         // one of logEvents
 	AWSLogs         json.RawMessage `json:"awslogs"`         // Lambda's CloudWatch Logs events
 	Kinesis         json.RawMessage `json:"kinesis"`         // one of Lambda's Kinesis events
-	Data            json.RawMessage `json:"data"`            // one of Lambda's Firehose events
+	Data            json.RawMessage `json:"data"`            // one of Lambda's Firehose events; a subscription that was unpacked already
 	GetRecordsData  json.RawMessage `json:"Data"`            // one of Kinesis' GetRecords
 	CloudTrailEvent json.RawMessage `json:"CloudTrailEvent"` // one of LookupEvents
 	Detail          json.RawMessage `json:"detail"`          // EventBridge
@@ -61,7 +69,10 @@ func (d *Decoder) parse(b []byte) (rest []byte, err error) {
 	if c := cap(d.w.Resources); c > cap(d.resources) && c <= keepResources {
 		d.resources = d.w.Resources
 	}
-	d.w = wire{}
+	d.w.record = record{}
+	if !d.w.envelope.empty() {
+		d.w.envelope = envelope{}
+	}
 	clear(d.resources[:cap(d.resources)]) // Parse leaves what an element does not name as it was
 	d.w.Resources = d.resources[:0]
 	return json.Parse(b, &d.w, parseFlags)
@@ -114,6 +125,8 @@ func (d *Decoder) dispatch(raw []byte, off int64, fixed bool, layer int) {
 		d.listIn("records", raw, w.FirehoseRecords, offset(w.FirehoseRecords), fixed, layer)
 	case present(w.Kinesis):
 		d.carrierIn("kinesis", raw, w.Kinesis, off, layer)
+	case present(w.Data) && w.Data[0] == '{':
+		d.recordIn("data", raw, w.Data, offset(w.Data), off, fixed, layer)
 	case present(w.Data):
 		d.dataIn("data", raw, w.Data, off, layer)
 	case present(w.GetRecordsData):
@@ -251,8 +264,10 @@ func (d *Decoder) texts() (name string, value []byte, want string) {
 	if e.UserAgent, ok = d.text(w.UserAgentText); !ok {
 		return "userAgent", w.UserAgentText, "a string"
 	}
-	if e.ErrorMessage, ok = d.text(w.ErrorMessageText); !ok {
-		return "errorMessage", w.ErrorMessageText, "a string"
+	if len(w.ErrorMessageText) > 0 {
+		if e.ErrorMessage, ok = d.text(w.ErrorMessageText); !ok {
+			return "errorMessage", w.ErrorMessageText, "a string"
+		}
 	}
 	if e.ReadOnly, ok = d.flag(w.ReadOnlyText); !ok {
 		return "readOnly", w.ReadOnlyText, "a boolean"
@@ -448,21 +463,32 @@ func listAt(object []byte, values int) int {
 // appendUnquoted appends what the inside of a good JSON string means. Like encoding/json it replaces invalid UTF-8 and half
 // surrogate pairs by U+FFFD.
 func appendUnquoted(dst, s []byte) []byte {
-	for len(s) > 0 {
-		i := bytes.IndexByte(s, '\\')
-		if i < 0 {
-			i = len(s)
-		}
-		if plain := s[:i]; utf8.Valid(plain) {
-			dst = append(dst, plain...)
-		} else {
-			for _, r := range string(plain) {
-				dst = utf8.AppendRune(dst, r)
+	if !utf8.Valid(s) {
+		s = []byte(string([]rune(string(s))))
+	}
+	// What is unquoted is never longer, so that it can be written without looking, eight bytes at a time.
+	dst = slices.Grow(dst, len(s)+8)
+	out, n := dst[:cap(dst)], len(dst)
+	for {
+		for len(s) >= 8 {
+			w := binary.LittleEndian.Uint64(s)
+			binary.LittleEndian.PutUint64(out[n:], w)
+			if m := hasByte(w, '\\'*eachByte); m != 0 {
+				k := bits.TrailingZeros64(m) / 8
+				n += k
+				s = s[k:]
+				break
 			}
+			n += 8
+			s = s[8:]
 		}
-		s = s[i:]
+		for len(s) > 0 && s[0] != '\\' {
+			out[n] = s[0]
+			n++
+			s = s[1:]
+		}
 		if len(s) < 2 {
-			break
+			return out[:n]
 		}
 		c := s[1]
 		s = s[2:]
@@ -489,12 +515,12 @@ func appendUnquoted(dst, s []byte) []byte {
 					s = s[6:]
 				}
 			}
-			dst = utf8.AppendRune(dst, r)
+			n += utf8.EncodeRune(out[n:], r)
 			continue
 		}
-		dst = append(dst, c)
+		out[n] = c
+		n++
 	}
-	return dst
 }
 
 // hexRune reads four hexadecimal digits.

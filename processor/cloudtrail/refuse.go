@@ -153,21 +153,27 @@ func kindOf(value []byte) string {
 	return "a number"
 }
 
-type stdSyntaxError = json.SyntaxError
+// verdict is encoding/json's opinion of the value that a text begins with.
+type verdict struct {
+	end        int               // where it ends, if it is good
+	incomplete bool              // it is good so far, but the text ends
+	bad        *json.SyntaxError // where and why it breaks
+}
 
-// grammar is encoding/json's opinion of the value that text begins with: where it ends, or where it breaks, or that it is
-// not over yet (incomplete). segmentio says neither where nor, in words that carry no input, what.
-func grammar(text []byte) (end int, incomplete bool, err *stdSyntaxError) {
+// grammar asks encoding/json, because segmentio says neither where a value breaks nor, in words that do not quote the input,
+// why.
+func grammar(text []byte) verdict {
 	var raw json.RawMessage
 	d := json.NewDecoder(&byteReader{text})
-	switch e := d.Decode(&raw); {
-	case e == nil:
-		return int(d.InputOffset()), false, nil
-	case errors.As(e, &err):
-		return 0, false, err
-	default:
-		return 0, true, nil
+	err := d.Decode(&raw)
+	var bad *json.SyntaxError
+	switch {
+	case err == nil:
+		return verdict{end: int(d.InputOffset())}
+	case errors.As(err, &bad):
+		return verdict{bad: bad}
 	}
+	return verdict{incomplete: true}
 }
 
 // byteReader hands out little at a time: encoding/json's Decoder reads until its buffer is full, and a break is usually

@@ -16,18 +16,14 @@ func parseTime(s string) (ms int64, ok bool) {
 	if s[10] != 'T' && s[10] != ' ' && s[10] != 't' {
 		return 0, false
 	}
-	century, ok1 := twoDigits(s, 0)
-	year, ok2 := twoDigits(s, 2)
-	month, ok3 := twoDigits(s, 5)
-	day, ok4 := twoDigits(s, 8)
-	hour, ok5 := twoDigits(s, 11)
-	minute, ok6 := twoDigits(s, 14)
-	second, ok7 := twoDigits(s, 17)
+	century, year, month, day := pair(s[0], s[1]), pair(s[2], s[3]), pair(s[5], s[6]), pair(s[8], s[9])
+	hour, minute, second := pair(s[11], s[12]), pair(s[14], s[15]), pair(s[17], s[18])
+	if century|year|month|day|hour|minute|second < 0 {
+		return 0, false
+	}
 	year += 100 * century
-	switch {
-	case !(ok1 && ok2 && ok3 && ok4 && ok5 && ok6 && ok7),
-		year < firstYear, year > lastYear, month < 1, month > 12, day < 1, day > daysIn(year, month),
-		hour > 23, minute > 59, second > 59:
+	if year < firstYear || year > lastYear || month < 1 || month > 12 || day < 1 || day > daysIn(year, month) ||
+		hour > 23 || minute > 59 || second > 59 {
 		return 0, false
 	}
 	ms = (int64(daysSinceEpoch(year, month, day))*86400 + int64(hour*3600+minute*60+second)) * 1000
@@ -59,28 +55,31 @@ func parseTimeRest(ms int64, s string) (int64, bool) {
 	default:
 		return 0, false
 	}
-	hour, ok := twoDigits(s, 1)
-	if !ok || hour > 23 {
-		return 0, false
-	}
-	minute := 0
+	var hour, minute int
 	switch {
 	case len(s) == len("+11"):
+		hour = pair(s[1], s[2])
 	case len(s) == len("+1100"):
-		minute, ok = twoDigits(s, 3)
+		hour, minute = pair(s[1], s[2]), pair(s[3], s[4])
 	case len(s) == len("+11:00") && s[3] == ':':
-		minute, ok = twoDigits(s, 4)
+		hour, minute = pair(s[1], s[2]), pair(s[4], s[5])
 	default:
 		return 0, false
 	}
-	return ms + sign*int64(hour*60+minute)*60_000, ok && minute < 60
-}
-
-func twoDigits(s string, i int) (int, bool) {
-	if i+2 > len(s) || !isDigit(s[i]) || !isDigit(s[i+1]) {
+	if hour|minute < 0 || hour > 23 || minute > 59 {
 		return 0, false
 	}
-	return int(s[i]-'0')*10 + int(s[i+1]-'0'), true
+	return ms + sign*int64(hour*60+minute)*60_000, true
+}
+
+// pair reads two digits; it is negative when they are none.
+func pair(a, b byte) int {
+	a -= '0'
+	b -= '0'
+	if a > 9 || b > 9 {
+		return -1
+	}
+	return int(a)*10 + int(b)
 }
 
 // daysBefore[m] is the number of days before the first of month m in a year that is no leap year.

@@ -208,7 +208,7 @@ func (d *director) drain(ctx context.Context, what string) error {
 	p := d.cfg.Topics.Prefix
 	groups := []string{p + ".route", p + ".detect", p + ".triage"}
 	for quiet := 0; quiet < 2; {
-		lags, err := d.adm.Lag(ctx, groups...)
+		lags, err := d.adm.Lag(ctx, slices.Clone(groups)...) // which reorders what it gets
 		if err != nil {
 			return err
 		}

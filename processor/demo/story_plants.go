@@ -184,7 +184,7 @@ func (p *planter) stolenUserKey(country string) {
 		Story: fmt.Sprintf("The access key of IAM user %s turns up in %s, looks around and makes itself a user of its own.",
 			victim.user, country),
 	}, s, methodsOf(`sts:GetCallerIdentity iam:ListUsers ListGroupsForUser ListAttachedUserPolicies GetUser s3:ListBuckets GetBucketAcl
-		iam:ListUsers CreateUser CreateLoginProfile AttachUserPolicy CreateAccessKey ListAccessKeys`), at, 8*time.Second, 70*time.Second, allowed)
+		iam:ListUsers CreateUser CreateLoginProfile AttachUserPolicy CreateAccessKey ListAccessKeys`), at, 8*time.Second, 70*time.Second, faultNone)
 }
 
 func (p *planter) instanceCredentials(country string) {
@@ -198,7 +198,7 @@ func (p *planter) instanceCredentials(country string) {
 			s.self, m.role, country),
 	}, s, methodsOf(`sts:GetCallerIdentity s3:ListBuckets GetBucketLocation ListObjects GetObject GetObject secretsmanager:ListSecrets
 		GetSecretValue GetSecretValue kms:Decrypt ssm:DescribeParameters GetParameters GetParameter ec2:DescribeInstances
-		DescribeSnapshots s3:GetObject GetObject`), at, 5*time.Second, 80*time.Second, allowed)
+		DescribeSnapshots s3:GetObject GetObject`), at, 5*time.Second, 80*time.Second, faultNone)
 }
 
 func (p *planter) hijackedSession(country string) {
@@ -212,7 +212,7 @@ func (p *planter) hijackedSession(country string) {
 	}, s, methodsOf(`signin:ConsoleLogin sts:GetCallerIdentity iam:ListRoles organizations:ListAccounts secretsmanager:ListSecrets
 		DescribeSecret GetSecretValue GetSecretValue GetSecretValue ec2:DescribeRegions DescribeInstanceTypes DescribeImages CreateKeyPair
 		CreateSecurityGroup AuthorizeSecurityGroupIngress RunInstances RunInstances DescribeInstances iam:CreateAccessKey`),
-		at, 10*time.Second, 75*time.Second, allowed)
+		at, 10*time.Second, 75*time.Second, faultNone)
 }
 
 func (p *planter) lowAndSlow(country string) {
@@ -224,7 +224,7 @@ func (p *planter) lowAndSlow(country string) {
 		Story: fmt.Sprintf("Someone in %s uses the credentials of data engineer %s for one call every 20 minutes or so.",
 			country, victim.name),
 	}, s, methodsOf(`s3:ListBuckets glue:GetDatabases GetTables s3:GetBucketPolicy athena:StartQueryExecution GetQueryResults
-		s3:ListObjects`), p.at(8), 17*time.Minute, 23*time.Minute, allowed)
+		s3:ListObjects`), p.at(8), 17*time.Minute, 23*time.Minute, faultNone)
 }
 
 func (p *planter) deniedSweep(country string) {
@@ -241,7 +241,7 @@ func (p *planter) deniedSweep(country string) {
 		cloudtrail:DescribeTrails guardduty:ListDetectors organizations:ListAccounts ListDelegatedAdministrators ecs:ListClusters
 		eks:ListClusters ecr:DescribeRepositories glue:GetDatabases sagemaker:ListNotebookInstances ses:GetSendQuota
 		codecommit:ListRepositories apigateway:GetRestApis elasticache:DescribeCacheClusters
-		elasticfilesystem:DescribeFileSystems workspaces:DescribeWorkspaces`), at, time.Second, 12*time.Second, denied)
+		elasticfilesystem:DescribeFileSystems workspaces:DescribeWorkspaces`), at, time.Second, 12*time.Second, faultDenied)
 }
 
 func (p *planter) newMethod() {
@@ -252,7 +252,7 @@ func (p *planter) newMethod() {
 		Name: "new method from the office", Kind: Benign, Country: p.org.offices[0], Principal: p.ssoPrincipal(who, account),
 		Story: fmt.Sprintf("%s tries a service from the office that nobody here has called before.", who.name),
 	}, s, methodsOf("bedrock:ListFoundationModels GetFoundationModelAvailability InvokeModel InvokeModel"),
-		at, 10*time.Second, 40*time.Second, allowed)
+		at, 10*time.Second, 40*time.Second, faultNone)
 }
 
 func (p *planter) pipelineBurst() {
@@ -304,7 +304,7 @@ func (p *planter) newService() {
 		Name: "new AWS service", Kind: Benign, Principal: "service/inspector2.amazonaws.com",
 		Story: "A vulnerability scanner of AWS's own has been switched on and begins to call.",
 	}, p.host(m, 0, hourOf(at)), methodsOf("ec2:DescribeInstances sts:AssumeRole ebs:ListSnapshotBlocks ec2:DescribeSnapshots ecr:DescribeImages"),
-		at, 2*time.Second, 20*time.Second, allowed)
+		at, 2*time.Second, 20*time.Second, faultNone)
 }
 
 func (p *planter) traveller(who *person, country string) {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// text is a template: literal pieces, each followed by a slot.
-type text []piece
+// template is JSON text to fill in: literal pieces, each followed by a slot.
+type template []piece
 
 type piece struct {
 	literal string
@@ -59,11 +59,11 @@ var slotNames = map[string]slot{
 
 // compile reads a template. A slot is $ and its name in small letters and digits; $$ is a dollar. The empty template is
 // null.
-func compile(s string) text {
+func compile(s string) template {
 	if s == "" {
 		return nil
 	}
-	var t text
+	var t template
 	literal := ""
 	for {
 		before, rest, ok := strings.Cut(s, "$")
@@ -91,11 +91,11 @@ func compile(s string) text {
 type fault uint8
 
 const (
-	allowed fault = iota
-	denied
-	throttled
-	missing
-	badPassword
+	faultNone fault = iota
+	faultDenied
+	faultThrottled
+	faultMissing
+	faultPassword
 )
 
 // session is what a caller shows with each call: a credential, an address and a client.
@@ -166,9 +166,9 @@ func (w *scribe) write(c *call) []byte {
 	b = w.append(b, m.request, c)
 	b = append(b, `,"responseElements":`...)
 	switch {
-	case c.fault == allowed:
+	case c.fault == faultNone:
 		b = w.append(b, m.response, c)
-	case c.fault == badPassword:
+	case c.fault == faultPassword:
 		b = append(b, `{"ConsoleLogin":"Failure"}`...)
 	default:
 		b = append(b, "null"...)
@@ -178,7 +178,7 @@ func (w *scribe) write(c *call) []byte {
 		b = w.append(b, m.extra, c)
 		b = append(b, ',')
 	}
-	if m.flags&(service|signIn) == 0 {
+	if m.flags&(flagService|flagSignIn) == 0 {
 		b = append(b, `"requestID":"`...)
 		b = appendUUID(b, mix(c.id, saltRequestID), mix(c.id, saltRequestID<<32))
 		b = append(b, `",`...)
@@ -186,25 +186,25 @@ func (w *scribe) write(c *call) []byte {
 	b = append(b, `"eventID":"`...)
 	b = c.appendEventID(b)
 	b = append(b, `","readOnly":`...)
-	b = appendBool(b, m.flags&write == 0)
+	b = appendBool(b, m.flags&flagWrite == 0)
 	if m.resources != nil {
 		b = append(b, `,"resources":`...)
 		b = w.append(b, m.resources, c)
 	}
 	b = append(b, `,"eventType":"`...)
 	switch {
-	case m.flags&service != 0:
+	case m.flags&flagService != 0:
 		b = append(b, "AwsServiceEvent"...)
-	case m.flags&signIn != 0:
+	case m.flags&flagSignIn != 0:
 		b = append(b, "AwsConsoleSignIn"...)
 	default:
 		b = append(b, "AwsApiCall"...)
 	}
 	b = append(b, `","managementEvent":`...)
-	b = appendBool(b, m.flags&data == 0)
+	b = appendBool(b, m.flags&flagData == 0)
 	b = append(b, `,"recipientAccountId":"`...)
 	b = append(b, account...)
-	if m.flags&data != 0 {
+	if m.flags&flagData != 0 {
 		b = append(b, `","eventCategory":"Data"`...)
 	} else {
 		b = append(b, `","eventCategory":"Management"`...)
@@ -219,7 +219,7 @@ func (w *scribe) write(c *call) []byte {
 	if !s.inside {
 		b = append(b, `,"tlsDetails":{"tlsVersion":"TLSv1.3","cipherSuite":"TLS_AES_128_GCM_SHA256","clientProvidedHostHeader":"`...)
 		b = append(b, m.host...)
-		if m.flags&global == 0 {
+		if m.flags&flagGlobal == 0 {
 			b = append(b, '.')
 			b = append(b, region...)
 		}
@@ -234,7 +234,7 @@ func (w *scribe) write(c *call) []byte {
 
 func appendFault(b []byte, c *call) []byte {
 	switch c.fault {
-	case denied:
+	case faultDenied:
 		if c.do.source == "ec2.amazonaws.com" {
 			b = append(b, `"errorCode":"Client.UnauthorizedOperation","errorMessage":"You are not authorized to perform this operation. User: `...)
 		} else {
@@ -246,19 +246,19 @@ func appendFault(b []byte, c *call) []byte {
 		b = append(b, ` because no identity-based policy allows the `...)
 		b = append(b, c.do.key...)
 		b = append(b, ` action",`...)
-	case throttled:
+	case faultThrottled:
 		b = append(b, `"errorCode":"ThrottlingException","errorMessage":"Rate exceeded",`...)
-	case missing:
+	case faultMissing:
 		b = append(b, `"errorCode":"`...)
 		b = append(b, c.do.absent...)
 		b = append(b, `","errorMessage":"The requested resource was not found.",`...)
-	case badPassword:
+	case faultPassword:
 		b = append(b, `"errorMessage":"Failed authentication",`...)
 	}
 	return b
 }
 
-func (w *scribe) append(b []byte, t text, c *call) []byte {
+func (w *scribe) append(b []byte, t template, c *call) []byte {
 	if t == nil {
 		return append(b, "null"...)
 	}

@@ -18,24 +18,24 @@ import (
 	"github.com/farcall/farcall/processor/geo"
 )
 
-// end is a Friday morning. The fixed time keeps the tests' figures the same.
-var end = time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+// storyEnd is a Friday morning. The fixed time keeps the tests' figures the same.
+var storyEnd = time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
 
-// presence is one visit: what farcall counts.
-type presence struct {
+// storyVisit is one visit: what farcall counts.
+type storyVisit struct {
 	method, place, principal string
 	hour                     int64
 }
 
-// seen is one record as farcall reads it.
-type seen struct {
+// storyEvent is one record as farcall reads it.
+type storyEvent struct {
 	id, method, principal, place, country string
 	at, delivered                         time.Time
 	denied                                bool
 }
 
-// reading decodes a telling of a story the way farcall does.
-type reading struct {
+// storyReading decodes a telling of a story the way farcall does.
+type storyReading struct {
 	t       testing.TB
 	dec     *cloudtrail.Decoder
 	look    *geo.Lookup
@@ -51,30 +51,30 @@ type reading struct {
 	delays              []time.Duration
 	again               int
 	ids                 map[string]int
-	allowed             map[presence]bool
+	allowed             map[storyVisit]bool
 	denials             int
 	methods             map[string]int
 	principals          map[string]int
 	kinds               map[geo.Kind]int
-	events              []seen // kept only where keep is set
+	events              []storyEvent // kept only where keep is set
 	keep                bool
 }
 
-var locator = sync.OnceValues(func() (*geo.Locator, error) { return geo.Open(geo.Options{}) })
+var storyLocator = sync.OnceValues(func() (*geo.Locator, error) { return geo.Open(geo.Options{}) })
 
-func newReading(t testing.TB, keep bool) *reading {
+func newStoryReading(t testing.TB, keep bool) *storyReading {
 	t.Helper()
-	l, err := locator()
+	l, err := storyLocator()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &reading{
+	return &storyReading{
 		t: t, dec: cloudtrail.NewDecoder(cloudtrail.DefaultLimits()), look: l.NewLookup(), keep: keep, least: 1 << 30,
-		ids: map[string]int{}, allowed: map[presence]bool{}, methods: map[string]int{}, principals: map[string]int{}, kinds: map[geo.Kind]int{},
+		ids: map[string]int{}, allowed: map[storyVisit]bool{}, methods: map[string]int{}, principals: map[string]int{}, kinds: map[geo.Kind]int{},
 	}
 }
 
-func (r *reading) take(rec Record) bool {
+func (r *storyReading) take(rec Record) bool {
 	r.current = rec
 	r.records++
 	r.bytes += len(rec.JSON)
@@ -90,7 +90,7 @@ func (r *reading) take(rec Record) bool {
 	return true
 }
 
-func (r *reading) Event(e *cloudtrail.Event) {
+func (r *storyReading) Event(e *cloudtrail.Event) {
 	at, delivered := time.UnixMilli(e.TimeMillis).UTC(), r.current.Delivered
 	if r.first.IsZero() || at.Before(r.first) {
 		r.first = at
@@ -111,7 +111,7 @@ func (r *reading) Event(e *cloudtrail.Event) {
 	}
 	place := r.look.Locate(e.SourceIPAddress)
 	r.kinds[place.Kind]++
-	s := seen{
+	s := storyEvent{
 		id: id, method: string(e.AppendMethod(nil)), principal: string(e.AppendPrincipal(nil)), place: place.Name,
 		country: place.Country, at: at, delivered: delivered, denied: e.Denied(),
 	}
@@ -121,20 +121,20 @@ func (r *reading) Event(e *cloudtrail.Event) {
 	case s.denied:
 		r.denials++
 	case s.place != "":
-		r.allowed[presence{s.method, s.place, s.principal, at.Unix() / 3600}] = true
+		r.allowed[storyVisit{s.method, s.place, s.principal, at.Unix() / 3600}] = true
 	}
 	if r.keep {
 		r.events = append(r.events, s)
 	}
 }
 
-func (r *reading) Skip(k cloudtrail.SkipKind) { r.skipped = append(r.skipped, k.String()) }
+func (r *storyReading) Skip(k cloudtrail.SkipKind) { r.skipped = append(r.skipped, k.String()) }
 
-func (r *reading) Refuse(x *cloudtrail.Refusal) {
+func (r *storyReading) Refuse(x *cloudtrail.Refusal) {
 	r.refused = append(r.refused, fmt.Sprintf("%s: %s: %s", x.Reason, x.Detail, r.current.JSON))
 }
 
-func (r *reading) wellFormed() {
+func (r *storyReading) wellFormed() {
 	r.t.Helper()
 	if len(r.refused) > 0 || len(r.skipped) > 0 {
 		r.t.Errorf("%d records refused, %d skipped, the first %q", len(r.refused), len(r.skipped), slices.Concat(r.refused, r.skipped)[0])
@@ -148,21 +148,21 @@ func (r *reading) wellFormed() {
 	slices.Sort(r.delays)
 }
 
-func (r *reading) delay(share float64) time.Duration {
+func (r *storyReading) delay(share float64) time.Duration {
 	return r.delays[int(share*float64(len(r.delays)-1))]
 }
 
-// history is read once for each seed that tests share.
-var history = func() func(testing.TB, uint64) *reading {
+// readHistory reads a history once for each seed that tests share.
+var readHistory = func() func(testing.TB, uint64) *storyReading {
 	var mu sync.Mutex
-	read := map[uint64]*reading{}
-	return func(t testing.TB, seed uint64) *reading {
+	read := map[uint64]*storyReading{}
+	return func(t testing.TB, seed uint64) *storyReading {
 		t.Helper()
 		mu.Lock()
 		defer mu.Unlock()
 		if read[seed] == nil {
-			r := newReading(t, false)
-			NewStory(seed, end).History(r.take)
+			r := newStoryReading(t, false)
+			NewStory(seed, storyEnd).History(r.take)
 			r.wellFormed()
 			read[seed] = r
 		}
@@ -170,19 +170,19 @@ var history = func() func(testing.TB, uint64) *reading {
 	}
 }()
 
-func live(t testing.TB, s *Story) *reading {
+func readLive(t testing.TB, s *Story) *storyReading {
 	t.Helper()
-	r := newReading(t, true)
+	r := newStoryReading(t, true)
 	s.Live(r.take)
 	r.wellFormed()
 	return r
 }
 
 func TestHistoryLooksLikeCloudTrail(t *testing.T) {
-	r := history(t, 1)
-	begin := end.Add(-HistoryDays * 24 * time.Hour)
-	if r.first.Before(begin) || r.first.After(begin.Add(time.Minute)) || !r.latest.Before(end) || r.latest.Before(end.Add(-time.Minute)) {
-		t.Errorf("calls from %s to %s, want all of %s to %s", r.first, r.latest, begin, end)
+	r := readHistory(t, 1)
+	begin := storyEnd.Add(-HistoryDays * 24 * time.Hour)
+	if r.first.Before(begin) || r.first.After(begin.Add(time.Minute)) || !r.latest.Before(storyEnd) || r.latest.Before(storyEnd.Add(-time.Minute)) {
+		t.Errorf("calls from %s to %s, want all of %s to %s", r.first, r.latest, begin, storyEnd)
 	}
 	if r.records < 200_000 || r.records > 320_000 {
 		t.Errorf("%d records, want 200,000 to 320,000", r.records)
@@ -217,7 +217,7 @@ func TestHistoryLooksLikeCloudTrail(t *testing.T) {
 }
 
 func TestRecordsAreJSON(t *testing.T) {
-	s := NewStory(1, end)
+	s := NewStory(1, storyEnd)
 	check := func(r Record) bool {
 		if !json.Valid(r.JSON) {
 			t.Errorf("not JSON: %s", r.JSON)
@@ -230,8 +230,8 @@ func TestRecordsAreJSON(t *testing.T) {
 
 // TestOfficesAndTravellers asserts where people of history are: at the offices and, twice, abroad.
 func TestOfficesAndTravellers(t *testing.T) {
-	r := history(t, 1)
-	o := NewStory(1, end).Organisation()
+	r := readHistory(t, 1)
+	o := NewStory(1, storyEnd).Organisation()
 	places := map[string]int{}
 	for p := range r.allowed {
 		places[p.place]++
@@ -254,7 +254,7 @@ func TestOfficesAndTravellers(t *testing.T) {
 		t.Errorf("people in %d countries without an office, want 2", abroad)
 	}
 	for p := range r.allowed {
-		if slices.Contains(travelCountries, p.place) && p.hour > end.Unix()/3600-15*24 {
+		if slices.Contains(travelCountries, p.place) && p.hour > storyEnd.Unix()/3600-15*24 {
 			t.Fatalf("%+v is abroad in the second half of history", p)
 		}
 	}
@@ -264,15 +264,15 @@ func TestOfficesAndTravellers(t *testing.T) {
 func TestLiveHasEveryPlant(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			s := NewStory(seed, end)
-			r := live(t, s)
+			s := NewStory(seed, storyEnd)
+			r := readLive(t, s)
 			if r.records < 2800 || r.records > 5500 {
 				t.Errorf("%d records, want 2,800 to 5,500", r.records)
 			}
-			if r.first.Before(end) || !r.latest.Before(end.Add(LiveSpan)) {
-				t.Errorf("calls from %s to %s, want none outside %s and %s later", r.first, r.latest, end, LiveSpan)
+			if r.first.Before(storyEnd) || !r.latest.Before(storyEnd.Add(LiveSpan)) {
+				t.Errorf("calls from %s to %s, want none outside %s and %s later", r.first, r.latest, storyEnd, LiveSpan)
 			}
-			byID := map[string][]seen{}
+			byID := map[string][]storyEvent{}
 			for _, e := range r.events {
 				byID[e.id] = append(byID[e.id], e)
 			}
@@ -304,7 +304,7 @@ func TestLiveHasEveryPlant(t *testing.T) {
 }
 
 // checkPlant asserts that all that a plant says of its events is what farcall reads from them.
-func checkPlant(t *testing.T, p Plant, byID map[string][]seen) {
+func checkPlant(t *testing.T, p Plant, byID map[string][]storyEvent) {
 	t.Helper()
 	var methods []string
 	var first time.Time
@@ -353,7 +353,7 @@ func checkPlant(t *testing.T, p Plant, byID map[string][]seen) {
 func TestHistoryKnowsTheIntrudersMethods(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			s, r := NewStory(seed, end), history(t, seed)
+			s, r := NewStory(seed, storyEnd), readHistory(t, seed)
 			visits, places := map[string]int{}, map[string]bool{}
 			for p := range r.allowed {
 				visits[p.method]++
@@ -391,7 +391,7 @@ func TestHistoryKnowsTheIntrudersMethods(t *testing.T) {
 // TestUsualTrafficIsUsual asserts that live traffic besides the plants goes almost nowhere that history does not know.
 func TestUsualTrafficIsUsual(t *testing.T) {
 	for seed := range uint64(4) {
-		s, r := NewStory(seed, end), history(t, seed)
+		s, r := NewStory(seed, storyEnd), readHistory(t, seed)
 		planted := map[string]bool{}
 		for _, p := range s.Plants() {
 			for _, id := range p.EventIDs {
@@ -403,7 +403,7 @@ func TestUsualTrafficIsUsual(t *testing.T) {
 			known[[2]string{p.method, p.place}] = true
 		}
 		strange := map[[2]string]bool{}
-		for _, e := range live(t, s).events {
+		for _, e := range readLive(t, s).events {
 			if k := [2]string{e.method, e.place}; !planted[e.id] && e.place != "" && !e.denied && !known[k] {
 				strange[k] = true
 			}
@@ -416,8 +416,8 @@ func TestUsualTrafficIsUsual(t *testing.T) {
 }
 
 func TestEveryMethodIsCalled(t *testing.T) {
-	called := maps.Clone(history(t, 1).methods)
-	for _, e := range live(t, NewStory(1, end)).events {
+	called := maps.Clone(readHistory(t, 1).methods)
+	for _, e := range readLive(t, NewStory(1, storyEnd)).events {
 		called[e.method]++
 	}
 	for key := range catalogue() {
@@ -444,7 +444,7 @@ func TestSameSeedSameStory(t *testing.T) {
 		s.Live(write(l))
 		return h.Sum64(), l.Sum64()
 	}
-	s := NewStory(42, end)
+	s := NewStory(42, storyEnd)
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
@@ -454,13 +454,13 @@ func TestSameSeedSameStory(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if h, l := sums(NewStory(43, end.Add(59*time.Minute))); h == wantHistory || l == wantLive {
+	if h, l := sums(NewStory(43, storyEnd.Add(59*time.Minute))); h == wantHistory || l == wantLive {
 		t.Error("another seed tells the same story")
 	}
 }
 
 func TestTellingStops(t *testing.T) {
-	s := NewStory(2, end)
+	s := NewStory(2, storyEnd)
 	for name, tell := range map[string]func(func(Record) bool){"history": s.History, "live": s.Live} {
 		n := 0
 		tell(func(Record) bool { n++; return n < 1000 })
@@ -472,24 +472,24 @@ func TestTellingStops(t *testing.T) {
 
 // TestAnyEnd asserts that a story may end at any hour, when the offices are empty too.
 func TestAnyEnd(t *testing.T) {
-	for _, end := range []time.Time{
+	for _, storyEnd := range []time.Time{
 		time.Date(2026, 11, 22, 3, 20, 0, 0, time.UTC), // a Sunday night
 		time.Date(2024, 2, 29, 22, 0, 0, 0, time.FixedZone("", 3600)),
 		time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC),
 	} {
-		s := NewStory(5, end)
-		r := live(t, s)
-		byID := map[string][]seen{}
+		s := NewStory(5, storyEnd)
+		r := readLive(t, s)
+		byID := map[string][]storyEvent{}
 		for _, e := range r.events {
 			byID[e.id] = append(byID[e.id], e)
 		}
 		for _, p := range s.Plants() {
 			checkPlant(t, p, byID)
 		}
-		if r.first.Before(end.Truncate(time.Hour)) {
-			t.Errorf("a live call at %s, before %s", r.first, end)
+		if r.first.Before(storyEnd.Truncate(time.Hour)) {
+			t.Errorf("a live call at %s, before %s", r.first, storyEnd)
 		}
-		t.Logf("end %s: %d live records", end, r.records)
+		t.Logf("end %s: %d live records", storyEnd, r.records)
 	}
 }
 
@@ -528,7 +528,7 @@ func TestMorningIsOverByNow(t *testing.T) {
 
 // TestAddresses asserts of every address that a story could use that the embedded database agrees on its country.
 func TestAddresses(t *testing.T) {
-	l, err := locator()
+	l, err := storyLocator()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -634,7 +634,7 @@ func TestSlotsKeepTheirValueWithinARecord(t *testing.T) {
 func BenchmarkHistory(b *testing.B) {
 	records, size := 0, 0
 	for b.Loop() {
-		NewStory(1, end).History(func(r Record) bool {
+		NewStory(1, storyEnd).History(func(r Record) bool {
 			records++
 			size += len(r.JSON)
 			return true
@@ -647,6 +647,6 @@ func BenchmarkHistory(b *testing.B) {
 
 func BenchmarkNewStory(b *testing.B) {
 	for b.Loop() {
-		NewStory(1, end)
+		NewStory(1, storyEnd)
 	}
 }

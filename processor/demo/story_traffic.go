@@ -150,7 +150,7 @@ func (t *traffic) signIn(d *dice, p *person, s *session, h int64) {
 	c := t.add(d, catalogue()["signin:ConsoleLogin"], s, h*hourMillis+int64(d.below(int(hourMillis))))
 	// A wrong password for an SSO role fails before AWS is asked.
 	if p.user != "" && d.chance(0.1) {
-		c.fault = badPassword
+		c.fault = faultPassword
 	}
 }
 
@@ -163,14 +163,14 @@ func (t *traffic) run(d *dice, k *task, s *session, h int64) {
 		if d.chance(s.failing) {
 			switch {
 			case d.chance(s.denials):
-				c.fault = denied
+				c.fault = faultDenied
 			case s.console || d.chance(0.5):
-				c.fault = missing
+				c.fault = faultMissing
 			default:
-				c.fault = throttled
+				c.fault = faultThrottled
 			}
-			if c.fault != throttled && c.do.key == "sts:GetCallerIdentity" {
-				c.fault = allowed // it needs no permission and names nothing that could be missing
+			if c.fault != faultThrottled && c.do.key == "sts:GetCallerIdentity" {
+				c.fault = faultNone // it needs no permission and names nothing that could be missing
 			}
 		}
 		at += int64(150 + d.below(2500))
@@ -179,7 +179,7 @@ func (t *traffic) run(d *dice, k *task, s *session, h int64) {
 
 func (t *traffic) add(d *dice, m *method, s *session, at int64) *call {
 	c := call{at: at, id: d.next(), by: s, do: m, region: s.region}
-	if m.flags&global != 0 {
+	if m.flags&flagGlobal != 0 {
 		c.region = regionGlobal
 	}
 	c.part = s.account*regionCount + c.region
