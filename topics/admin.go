@@ -98,7 +98,7 @@ func partitionFinding(t Topic, got int32) Finding {
 	switch {
 	case t.Fixed:
 		f.Fatal = true
-		f.Fix = fmt.Sprintf("set topics.partitions to %d in the configuration, or start a new installation under another topics.prefix: keys have moved between partitions, so the state of this one can't be used with %d", got, t.Partitions)
+		f.Fix = fmt.Sprintf("if the configuration was changed, set topics.partitions back to %d; if the topic was, its keys have moved between partitions, away from their state: start a new installation under another topics.prefix", got)
 	case got < t.Partitions:
 		f.Fix = fmt.Sprintf("kafka-topics.sh --bootstrap-server BROKER --alter --topic %s --partitions %d", t.Name, t.Partitions)
 	default:

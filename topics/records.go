@@ -233,7 +233,7 @@ func (e *Evidence) read(r *reader) {
 	flags := r.byte()
 	e.MFA, e.ReadOnly = Answer(flags&3), Answer(flags>>2)
 	if e.MFA > No || e.ReadOnly > No {
-		r.fail("flags that no version has")
+		r.fail("unknown flags")
 	}
 	for _, s := range e.texts() {
 		*s = r.string()
@@ -412,7 +412,7 @@ func (a *Anomaly) Decode(b []byte) error {
 		r.fail("score outside 0..100, or probability outside 0..1")
 	}
 	if r.err == nil && (a.Level < Unseen || a.Level > Frequent) {
-		r.fail("level that no version has")
+		r.fail("unknown level")
 	}
 	if err := r.end(KindAnomaly); err != nil {
 		return err

@@ -7,7 +7,7 @@
 //     looks for a process by its name.
 //   - A broker of [Start] dies with the program that started it, whatever kills that program. A broker of [Up] outlives
 //     it: that is what Up is for.
-//   - It writes in its data folder and in the user's cache folder, and nowhere else.
+//   - It writes in its data folder and in the user's cache folder, and nowhere else; Maven has its own repository.
 //
 // It must never be part of the processor: a broker without replication, encryption and access control, with its memory
 // cut to the least, is for trying things out.
@@ -83,7 +83,7 @@ type Cluster struct {
 // Start fetches the jars if this machine has none, formats the storage in o.Dir if it is new, starts the nodes and
 // waits until every one answers and knows all others. ctx bounds the start alone, a minute for the nodes if it has no
 // deadline; it does not end the cluster later. On an error nothing is left running, and the error holds the end of the
-// server's log. The first start on a machine takes some ten seconds longer than the next: see [Available].
+// server's log. The first start on a machine fetches and prepares, which takes some ten seconds more.
 func Start(ctx context.Context, o Options) (*Cluster, error) {
 	dist, err := prepare(ctx)
 	if err != nil {
@@ -144,7 +144,8 @@ func launch(ctx context.Context, dist distribution, o Options, clientPort int, d
 		if err == nil {
 			return c, nil
 		}
-		if !errors.Is(err, errPortTaken) || attempt == portAttempts {
+		// A port that was asked for won't be another one next time.
+		if !errors.Is(err, errPortTaken) || clientPort != 0 || attempt == portAttempts {
 			return nil, err
 		}
 		c.killAll()

@@ -1,3 +1,5 @@
+//go:build linux
+
 package kafka
 
 import (
@@ -13,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,7 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// asHelper is set for a test that runs as a part of another, in a process of its own.
+// asHelper is set where a test runs a second time, in a process of its own, to play the other part.
 const asHelper = "FARCALL_KAFKA_TEST_HELPER"
 
 // TestMain fails a run that leaves a process behind, whatever its tests say.
@@ -52,6 +55,17 @@ func children(parent int) (pids []int) {
 		}
 	}
 	return pids
+}
+
+// requireKafka is Require for a test that starts its clusters itself.
+func requireKafka(t testing.TB) distribution {
+	t.Helper()
+	dist, err := prepare(t.Context())
+	skipUnavailable(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dist
 }
 
 // deadline is for a wait that should take moments: when it passes, something is broken.
@@ -287,30 +301,61 @@ func TestErrorsShowTheServersLog(t *testing.T) {
 	})
 }
 
-// A start that loses a port to another process says so in a way that start-up understands as a reason to try others.
+// A start that finds its port taken says so in a way that start-up understands as a reason to try again.
 func TestPortTaken(t *testing.T) {
-	Require(t, Options{}).Stop()
-	dist, err := prepare(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	dist := requireKafka(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
 	_, err = launch(t.Context(), dist, Options{FastStart: true}, l.Addr().(*net.TCPAddr).Port, false)
-	if !errors.Is(err, errPortTaken) {
-		t.Errorf("got %v, want errPortTaken", err)
+	if !errors.Is(err, errPortTaken) || !strings.Contains(err.Error(), "failed to bind") {
+		t.Errorf("got %v, want errPortTaken and the server's words", err)
 	}
 }
 
+// onOutput calls do the first time that something is printed which has text in it.
+type onOutput struct {
+	text string
+	do   func()
+	once sync.Once
+}
+
+func (o *onOutput) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), o.text) {
+		o.once.Do(o.do)
+	}
+	return len(p), nil
+}
+
+// A node comes back on its own port, though another process had it for a while.
+func TestRestartWaitsForItsPort(t *testing.T) {
+	var thief net.Listener
+	c := Require(t, Options{Log: &onOutput{text: "failed to bind", do: func() { thief.Close() }}})
+	if err := c.Kill(1); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if thief, err = net.Listen("tcp", c.Brokers()[0]); err != nil {
+		t.Fatal(err)
+	}
+	defer thief.Close()
+	if err := c.Restart(1); err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.ReadFile(filepath.Join(c.Dir(), "node-1", "server.log"))
+	if err != nil || !strings.Contains(string(log), "failed to bind") {
+		t.Errorf("the port was never in the way: %v\n%s", err, log)
+	}
+	createTopic(t, c.Brokers(), "events")
+}
+
 func TestStartObeysItsContext(t *testing.T) {
-	Require(t, Options{}).Stop()
+	requireKafka(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
 	defer cancel()
-	dir := t.TempDir()
-	if _, err := Start(ctx, Options{Dir: dir}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := Start(ctx, Options{Dir: t.TempDir()}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want the context's error", err)
 	}
 	if left := children(os.Getpid()); len(left) > 0 {
@@ -336,10 +381,10 @@ func TestOptionsRefused(t *testing.T) {
 	}
 }
 
-// helper runs one of the Helper tests below in a process of its own, and gives its standard output.
-func helper(t *testing.T, name string, env ...string) (*exec.Cmd, *bufio.Scanner) {
+// helper runs the test again, in a process of its own that is told to play the other part, and gives its output.
+func helper(t *testing.T, env ...string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
-	cmd := exec.CommandContext(deadline(t), os.Args[0], "-test.run=^"+name+"$")
+	cmd := exec.CommandContext(deadline(t), os.Args[0], "-test.run=^"+t.Name()+"$")
 	cmd.Env = append(os.Environ(), asHelper+"=1")
 	cmd.Env = append(cmd.Env, env...)
 	cmd.Stderr = os.Stderr
@@ -369,21 +414,17 @@ func readPID(t *testing.T, out *bufio.Scanner) int {
 	return 0
 }
 
-func TestHelperStart(t *testing.T) {
-	if os.Getenv(asHelper) == "" {
-		t.Skip("part of TestDiesWithItsParent")
-	}
-	c, err := Start(t.Context(), Options{Dir: os.Getenv("DIR"), FastStart: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	fmt.Printf("PID=%d\n", c.PID(1))
-	<-t.Context().Done()
-}
-
 func TestDiesWithItsParent(t *testing.T) {
-	Require(t, Options{}).Stop()
-	cmd, out := helper(t, "TestHelperStart", "DIR="+t.TempDir())
+	if os.Getenv(asHelper) != "" {
+		c, err := Start(t.Context(), Options{Dir: os.Getenv("DIR"), FastStart: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Printf("PID=%d\n", c.PID(1))
+		<-t.Context().Done() // which never comes: the test is killed here
+	}
+	requireKafka(t)
+	cmd, out := helper(t, "DIR="+t.TempDir())
 	broker, err := unix.PidfdOpen(readPID(t, out), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -403,26 +444,20 @@ func TestDiesWithItsParent(t *testing.T) {
 	}
 }
 
-func TestHelperUp(t *testing.T) {
-	if os.Getenv(asHelper) == "" {
-		t.Skip("part of TestUp")
-	}
-	b, started, err := Up(t.Context(), os.Getenv("DIR"), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !started {
-		t.Fatal("the broker ran before it was started")
-	}
-	fmt.Printf("PID=%d\n", b.PID)
-}
-
 func TestUp(t *testing.T) {
+	if os.Getenv(asHelper) != "" {
+		b, started, err := Up(t.Context(), os.Getenv("DIR"), 0)
+		if err != nil || !started {
+			t.Fatalf("Up: started %v, %v", started, err)
+		}
+		fmt.Printf("PID=%d\n", b.PID)
+		return
+	}
 	beside := Require(t, Options{}) // a broker that Down must not touch
 	dir := t.TempDir()
 	up := func() process {
 		t.Helper()
-		cmd, out := helper(t, "TestHelperUp", "DIR="+dir)
+		cmd, out := helper(t, "DIR="+dir)
 		p := mustIdentify(t, readPID(t, out))
 		t.Cleanup(func() { p.end(0) })
 		for out.Scan() {
@@ -474,12 +509,13 @@ func TestUp(t *testing.T) {
 	}
 }
 
-// BenchmarkStart measures the time from nothing to a broker that answers: format included, jars and class archive
-// cached.
+// BenchmarkStart measures the time from nothing to a broker that answers, format included, jars and class archive
+// cached; and the processor time of the broker alone, its stop included.
 func BenchmarkStart(b *testing.B) {
-	Require(b, Options{}).Stop()
+	requireKafka(b)
 	for _, fast := range []bool{true, false} {
 		b.Run(fmt.Sprintf("fast=%v", fast), func(b *testing.B) {
+			var cpu time.Duration
 			for b.Loop() {
 				c, err := Start(b.Context(), Options{FastStart: fast})
 				if err != nil {
@@ -489,8 +525,11 @@ func BenchmarkStart(b *testing.B) {
 				if err := c.Stop(); err != nil {
 					b.Fatal(err)
 				}
+				state := c.nodes[0].proc.cmd.ProcessState
+				cpu += state.UserTime() + state.SystemTime()
 				b.StartTimer()
 			}
+			b.ReportMetric(cpu.Seconds()/float64(b.N), "cpu-s/op")
 		})
 	}
 }

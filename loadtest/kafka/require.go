@@ -18,16 +18,7 @@ func Require(t testing.TB, o Options) *Cluster {
 		o.FastStart = true
 	}
 	c, err := Start(context.Background(), o)
-	if errors.Is(err, errUnavailable) {
-		if os.Getenv("FARCALL_NO_SKIP") == "1" {
-			t.Fatalf("no Apache Kafka, and FARCALL_NO_SKIP=1 forbids to skip: %v", err)
-		}
-		if !testing.Verbose() {
-			// Without -v the testing package keeps the reason of a skip to itself.
-			fmt.Fprintf(os.Stderr, "SKIPPED: no Apache Kafka: %s: %v\n", t.Name(), err)
-		}
-		t.Skipf("SKIPPED: no Apache Kafka: %v", err)
-	}
+	skipUnavailable(t, err)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,6 +28,22 @@ func Require(t testing.TB, o Options) *Cluster {
 		}
 	})
 	return c
+}
+
+// skipUnavailable skips the test, or fails it, if err says that this machine can't run Kafka.
+func skipUnavailable(t testing.TB, err error) {
+	t.Helper()
+	if !errors.Is(err, errUnavailable) {
+		return
+	}
+	if os.Getenv("FARCALL_NO_SKIP") == "1" {
+		t.Fatalf("no Apache Kafka, and FARCALL_NO_SKIP=1 forbids to skip: %v", err)
+	}
+	if !testing.Verbose() {
+		// Without -v the testing package keeps the reason of a skip to itself.
+		fmt.Fprintf(os.Stderr, "SKIPPED: no Apache Kafka: %s: %v\n", t.Name(), err)
+	}
+	t.Skipf("SKIPPED: no Apache Kafka: %v", err)
 }
 
 // Kcat finds kcat, the Kafka client on the command line that shares no code with this project's, under either of its

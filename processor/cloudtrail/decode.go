@@ -119,6 +119,7 @@ type layer struct {
 	binary   []byte // decoded base64
 	plain    []byte // expanded gzip
 	gzip     gzip.Reader
+	reused   bool // gzip has been used before
 	source   bytes.Reader
 }
 
@@ -173,9 +174,13 @@ func (d *Decoder) Decode(payload []byte, h Handler) {
 	d.begin(h, true)
 	if len(payload) > 0 && len(payload) <= d.window && payload[0] == '{' && listFirst(payload) == 0 {
 		// One record: by far the most frequent form.
-		if rest, err := d.parse(payload); err == nil {
+		if rest, err := d.parse(payload); err == nil || isType(err) {
 			n := len(payload) - len(rest)
-			d.dispatch(trimRight(payload[:n]), 0, false, 0)
+			if raw := trimRight(payload[:n]); err == nil {
+				d.dispatch(raw, 0, false, 0)
+			} else {
+				d.mistyped(raw, 0, false, 0, err)
+			}
 			if len(rest) > 0 {
 				d.layered = true
 				t := &d.layers[0].text
@@ -212,8 +217,7 @@ func (d *Decoder) DecodeReader(r io.Reader, h Handler) {
 		}
 		z, err := gzip.NewReader(io.MultiReader(head, in.r))
 		if err != nil {
-			t.cut = cutBy(in, err)
-			t.src, t.pos = nil, len(t.buf)
+			*t = text{buf: t.buf[:0], cut: cutBy(in, headerError(err))}
 			break
 		}
 		in.r = z
@@ -279,6 +283,14 @@ func gzipCut(err error) *cut {
 	return &cut{ReasonGzip, "damaged gzip data: " + clip(err.Error())}
 }
 
+// headerError is an error of a gzip header. That one that is not all there is an io.EOF says nothing: something was there.
+func headerError(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
 // clip shortens an error text that may quote what it failed on.
 func clip(s string) string { return s[:min(len(s), 200)] }
 
@@ -303,9 +315,22 @@ func (d *Decoder) expand(l *layer, b []byte) text {
 	if cap(l.plain) > 0 && len(b) > 0 && &b[0] == &l.plain[:1][0] {
 		b = bytes.Clone(b) // gzip in gzip
 	}
+	before := d.expanded
+	t := d.expandInto(l, b)
+	if t.cut != nil && l.reused {
+		// A reused gzip.Reader answers damaged data (an empty Huffman table) from the tables of the data before. What a
+		// payload decodes to must depend on that payload alone.
+		l.gzip, d.expanded = gzip.Reader{}, before
+		t = d.expandInto(l, b)
+	}
+	l.reused = true
+	return t
+}
+
+func (d *Decoder) expandInto(l *layer, b []byte) text {
 	l.source.Reset(b)
 	if err := l.gzip.Reset(&l.source); err != nil {
-		return text{cut: gzipCut(err)}
+		return text{cut: gzipCut(headerError(err))}
 	}
 	out := l.plain[:0]
 	for {
@@ -415,7 +440,7 @@ func (d *Decoder) list(t *text, layer int) bool {
 			}
 			n := bytes.IndexAny(t.rest()[:min(len(t.rest()), lookahead)], ",]")
 			if n <= 0 {
-				return d.abandon(t, 0, ReasonSyntax, "neither a comma nor ] follows a record")
+				return d.abandon(t, ReasonSyntax, "neither a comma nor ] follows a record")
 			}
 			raw := trimRight(t.rest()[:n])
 			d.refuse(ReasonSyntax, t.offset(0), raw, "neither a comma nor ] follows a record, but "+quote(raw))
@@ -436,7 +461,7 @@ func (d *Decoder) lists(t *text, layer, at int) bool {
 				return false
 			}
 		} else if !d.attribute(t) {
-			return d.abandon(t, 0, ReasonSyntax, "broken JSON beside a list of records")
+			return d.abandon(t, ReasonSyntax, "broken JSON beside a list of records")
 		}
 		switch c, ok := t.next(); {
 		case !ok:
@@ -445,24 +470,24 @@ func (d *Decoder) lists(t *text, layer, at int) bool {
 			t.pos++
 			return true
 		case c != ',':
-			return d.abandon(t, 0, ReasonSyntax, "neither a comma nor } follows a list of records")
+			return d.abandon(t, ReasonSyntax, "neither a comma nor } follows a list of records")
 		}
 		t.pos++
 		if c, ok := t.next(); !ok {
 			return d.ended(t)
 		} else if c != '"' {
-			return d.abandon(t, 0, ReasonSyntax, "no key behind a comma")
+			return d.abandon(t, ReasonSyntax, "no key behind a comma")
 		}
 		key := t.measure(unscanned)
 		if !key.whole {
-			return d.abandon(t, 0, ReasonSyntax, "a key without an end")
+			return d.abandon(t, ReasonSyntax, "a key without an end")
 		}
 		isList = isListKey(t.rest()[:key.n])
 		t.pos += key.n
 		if c, ok := t.next(); !ok {
 			return d.ended(t)
 		} else if c != ':' {
-			return d.abandon(t, 0, ReasonSyntax, "no colon behind a key")
+			return d.abandon(t, ReasonSyntax, "no colon behind a key")
 		}
 		t.pos++
 	}
@@ -479,7 +504,9 @@ func (d *Decoder) attribute(t *text) bool {
 			return t.discard()
 		}
 		ok := json.Valid(t.rest()[:e.n])
-		t.pos += e.n
+		if ok {
+			t.pos += e.n
+		}
 		return ok
 	}
 	n := bytes.IndexAny(rest[:min(len(rest), lookahead)], ",}] \t\r\n")
@@ -493,19 +520,24 @@ func (d *Decoder) attribute(t *text) bool {
 	return true
 }
 
-// marker is how the last record of a list started, for guessing where the next one does.
+// marker is how the last good record of a list started, for guessing where the next one does.
 type marker struct {
 	buf [64]byte
 	n   int
 }
 
-func (m *marker) bytes() []byte { return m.buf[:m.n] }
-
-func (m *marker) learn(object []byte) []byte {
-	if m.n == 0 || !bytes.HasPrefix(object, m.buf[:m.n]) {
-		m.n = copy(m.buf[:], firstKey(object))
+// of is the marker to look for behind the object, or what is left of one, at the front of b.
+func (m *marker) of(b []byte) []byte {
+	if m.n > 0 && bytes.HasPrefix(b, m.buf[:m.n]) {
+		return m.buf[:m.n]
 	}
-	return m.buf[:m.n]
+	return firstKey(b)
+}
+
+func (m *marker) learn(good []byte) {
+	if m.n == 0 || !bytes.HasPrefix(good, m.buf[:m.n]) {
+		m.n = copy(m.buf[:], firstKey(good))
+	}
 }
 
 // guess is where the object at the front of t may end, give or take blanks and what separates it from the next; 0 if there
@@ -522,9 +554,9 @@ func (d *Decoder) guess(t *text, mark *marker) int {
 				return i
 			}
 		}
-		mark = new(marker)
+		mark = &marker{}
 	}
-	if m := mark.learn(rest); len(m) > 0 {
+	if m := mark.of(rest); len(m) > 0 {
 		if i := bytes.Index(rest[1:], m); i >= 0 {
 			return 1 + i
 		}
@@ -544,7 +576,7 @@ func (d *Decoder) value(t *text, layer int, mark *marker) bool {
 	if c == '{' {
 		if n := d.guess(t, mark); n > 0 {
 			rest, err := d.parse(t.rest()[:n])
-			if d.parsed(t, n-len(rest), layer, err) {
+			if d.parsed(t, n-len(rest), layer, mark, err) {
 				return true
 			}
 			// Was the guess wrong, or is the record? encoding/json looks no further than the break. Counting brackets
@@ -559,7 +591,7 @@ func (d *Decoder) value(t *text, layer int, mark *marker) bool {
 	case !e.whole:
 		d.effort += int64(e.n)
 		if d.spent(t) {
-			return d.abandon(t, 0, ReasonSyntax, "too much is broken to go on looking for records")
+			return d.abandon(t, ReasonSyntax, "too much is broken to go on looking for records")
 		}
 	case e.n > unscanned && e.deepest > d.limits.Depth:
 		d.refuse(ReasonTooDeep, t.offset(0), t.rest()[:e.n], d.deepDetail())
@@ -575,7 +607,7 @@ func (d *Decoder) value(t *text, layer int, mark *marker) bool {
 		}
 	case c == '{':
 		rest, err := d.parse(t.rest()[:e.n])
-		if len(rest) == 0 && d.parsed(t, e.n, layer, err) {
+		if len(rest) == 0 && d.parsed(t, e.n, layer, mark, err) {
 			return true
 		}
 	}
@@ -592,7 +624,9 @@ const (
 	hopeless = 100 * maxRefusals
 )
 
-func (d *Decoder) spent(t *text) bool { return d.effort > effortBytes+effortShare*int64(t.pos) }
+func (d *Decoder) spent(t *text) bool {
+	return d.effort > effortBytes+effortShare*(t.base+int64(t.pos))
+}
 
 // closes is where the brackets of the value at the front of t close within window, 0 if they do not.
 func (d *Decoder) closes(t *text, window []byte) int {
@@ -609,9 +643,12 @@ func (d *Decoder) closes(t *text, window []byte) int {
 }
 
 // parsed passes on what has been parsed from the first n bytes of t, unless that was not JSON.
-func (d *Decoder) parsed(t *text, n, layer int, err error) bool {
+func (d *Decoder) parsed(t *text, n, layer int, mark *marker, err error) bool {
 	if err != nil && !isType(err) {
 		return false
+	}
+	if mark != nil {
+		mark.learn(t.rest())
 	}
 	raw, off := trimRight(t.rest()[:n]), t.offset(0)
 	t.pos += n
@@ -657,12 +694,12 @@ func (d *Decoder) broken(t *text, layer int, mark *marker, found verdict) bool {
 		}
 		n := 0
 		if mark == nil {
-			n = d.resyncLine(t, window, at)
+			n = d.resyncLine(t, window)
 		} else {
-			n = d.resyncList(t, window, at, mark.bytes())
+			n = d.resyncList(t, window, at, mark)
 		}
 		if n == 0 {
-			return d.abandon(t, at, reason, detail)
+			return d.abandon(t, reason, detail)
 		}
 		d.refuse(reason, off, trimRight(rest[:n]), detail)
 		t.pos += n
@@ -708,10 +745,9 @@ func (d *Decoder) ended(t *text) bool {
 	return false
 }
 
-// abandon refuses all up to the next line that starts like a value, because nothing between says where a record begins.
-// at is where the break was found.
-func (d *Decoder) abandon(t *text, at int, r Reason, detail string) bool {
-	d.discardLine(t, max(0, at-1), false, r, detail)
+// abandon refuses all up to the next line that starts like a record, because nothing between says where one begins.
+func (d *Decoder) abandon(t *text, r Reason, detail string) bool {
+	d.discardLine(t, 0, false, r, detail)
 	return false
 }
 
@@ -723,21 +759,22 @@ func (d *Decoder) discardLine(t *text, from int, anyLine bool, r Reason, detail 
 		t.discardToLine(from, anyLine)
 		raw = raw[:len(raw)-len(t.rest())]
 	} else {
+		start := t.base + int64(t.pos)
 		d.head = t.head(d.head)
 		t.discardToLine(from, anyLine)
-		raw = d.head[:min(int64(len(d.head)), t.base+int64(t.pos)-off)]
+		raw = d.head[:min(int64(len(d.head)), t.base+int64(t.pos)-start)]
 	}
 	d.refuse(r, off, trimRight(raw), detail)
 }
 
 // resyncList says how much of an element of a list is broken: up to where its brackets close, if a separator follows; else
-// up to the comma before something that starts like the records before it did. 0: no saying. The break was found at bytes
-// into the element, and window is how far to look. Brackets go first, because what starts like a record may lie inside of
-// one.
-func (d *Decoder) resyncList(t *text, window []byte, at int, mark []byte) int {
+// up to the comma before something that starts like the last good record did, or like this one. 0: no saying. The break
+// was found at bytes into the element, and window is how far to look. Brackets go first, because what starts like a record
+// may lie inside of one.
+func (d *Decoder) resyncList(t *text, window []byte, at int, mark *marker) int {
 	if n := d.closes(t, window); n > 0 {
 		behind := bytes.TrimLeft(t.rest()[n:], " \t\r\n")
-		if len(behind) == 0 || behind[0] == ',' || behind[0] == ']' {
+		if len(behind) > 0 && (behind[0] == ',' || behind[0] == ']') {
 			return n
 		}
 	} else if !startsValue(window[0]) {
@@ -745,11 +782,15 @@ func (d *Decoder) resyncList(t *text, window []byte, at int, mark []byte) int {
 			return n
 		}
 	}
-	if len(mark) == 0 {
+	m := mark.buf[:mark.n]
+	if len(m) == 0 {
+		m = firstKey(window)
+	}
+	if len(m) == 0 {
 		return 0
 	}
-	for from := max(1, at-len(mark)); from < len(window); {
-		i := bytes.Index(window[from:], mark)
+	for from := max(1, at-len(m)); from < len(window); {
+		i := bytes.Index(window[from:], m)
 		if i < 0 {
 			break
 		}
@@ -763,16 +804,15 @@ func (d *Decoder) resyncList(t *text, window []byte, at int, mark []byte) int {
 }
 
 // resyncLine says how much of a value between lines is broken: up to where its brackets close, or up to the next line
-// that starts like a value, whichever comes first. 0: no saying.
-func (d *Decoder) resyncLine(t *text, window []byte, at int) int {
+// that starts like a record, whichever comes first. 0: no saying.
+func (d *Decoder) resyncLine(t *text, window []byte) int {
 	line := 0
-	for i := max(0, at-1); i+1 < len(window) && line == 0; i++ {
+	for i := 0; line == 0; i++ {
 		j := bytes.IndexByte(window[i:], '\n')
-		if j < 0 {
+		if i += j; j < 0 || i+1 == len(window) {
 			break
 		}
-		i += j
-		if i+1 < len(window) && startsValue(window[i+1]) {
+		if startsLine(window[i+1]) {
 			line = i
 		}
 	}

@@ -207,8 +207,8 @@ func (t *text) discard() bool {
 	}
 }
 
-// discardToLine throws away everything up to the next line break, at from bytes or later, behind which a value starts (or
-// any line break): where values are separated by line breaks, that is where a new one begins.
+// discardToLine throws away everything up to the next line break, at from bytes or later, behind which a record may start
+// (or any line break).
 func (t *text) discardToLine(from int, anyLine bool) {
 	t.pos += min(from, len(t.buf)-t.pos)
 	for {
@@ -223,7 +223,7 @@ func (t *text) discardToLine(from int, anyLine bool) {
 		}
 		t.pos += i
 		t.fill(2)
-		if rest := t.rest(); anyLine || len(rest) < 2 || startsValue(rest[1]) {
+		if rest := t.rest(); anyLine || len(rest) < 2 || startsLine(rest[1]) {
 			return
 		}
 		t.pos++
@@ -231,6 +231,10 @@ func (t *text) discardToLine(from int, anyLine bool) {
 }
 
 func startsValue(c byte) bool { return c == '{' || c == '[' || c == '"' }
+
+// startsLine tells the first byte of a record, or of a list of them, on a line of its own. A line that starts with a quote
+// is more likely the next key of a record that was printed over several lines without indentation.
+func startsLine(c byte) bool { return c == '{' || c == '[' }
 
 // firstKey is the beginning of an object up to the end of its first key, `{"eventVersion"`, or empty if that is not
 // within reach. The records of one file are written by one writer, so that the next one very likely starts the same way.

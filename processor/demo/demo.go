@@ -46,9 +46,9 @@ const (
 // Run runs the demo until its summary is printed or ctx ends.
 func Run(ctx context.Context, o Options) error {
 	// Live traffic lies in the past too: an event from the future would be refused.
-	story := NewStory(o.Seed, o.Now.UTC().Truncate(time.Hour).Add(-4*time.Hour))
+	story := NewStory(o.Seed, Morning(o.Now))
 	v := &view{out: o.Out, color: o.Color}
-	v.say("farcall demo, seed %d: an invented organisation, thirty days of its CloudTrail, then a live afternoon with %d intrusions in it.", o.Seed, intrusions(story.Plants()))
+	v.say("farcall demo, seed %d: an invented organisation, thirty days of its CloudTrail, then a live morning with %d intrusions in it.", o.Seed, intrusions(story.Plants()))
 	v.say("The broker is embedded (kfake); the processor is the one that runs in production.\n")
 
 	dir, err := os.MkdirTemp("", "farcall-demo-")

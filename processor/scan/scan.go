@@ -69,8 +69,11 @@ type Summary struct {
 	Read, Judged             time.Duration
 }
 
-// MaxBad is how many bad things a summary spells out.
-const MaxBad = 50
+// MaxBad is how many bad things a summary spells out, and maxBadOfFile how many of one file.
+const (
+	MaxBad       = 50
+	maxBadOfFile = 3
+)
 
 // shards is how many runs of files are read side by side. It is fixed, so that what is told, and with it the evidence of
 // each alert, does not depend on the machine.
@@ -248,6 +251,7 @@ type shard struct {
 	seq               uint64
 	stats             *route.Stats
 	bad               []Bad
+	badOfFile         int
 	empty, unreadable int64
 	first, last       int64
 	path              string
@@ -277,7 +281,7 @@ func (s *shard) run(ctx context.Context, files []file, turn chan struct{}, progr
 }
 
 func (s *shard) read(task *route.Task, f file, progress func(int64)) {
-	s.path = f.path
+	s.path, s.badOfFile = f.path, 0
 	var r io.Reader = s.o.Input
 	if f.path != "-" {
 		fd, err := os.Open(f.path)
@@ -299,7 +303,7 @@ func (s *shard) read(task *route.Task, f file, progress func(int64)) {
 }
 
 func (s *shard) note(b Bad) {
-	if len(s.bad) < MaxBad {
+	if s.badOfFile++; s.badOfFile <= maxBadOfFile && len(s.bad) < MaxBad {
 		s.bad = append(s.bad, b)
 	}
 }

@@ -183,7 +183,11 @@ func summarise(w io.Writer, s *scan.Summary, build string, threshold float64) {
 			fmt.Fprintf(w, "  … and more of the kind\n")
 			break
 		}
-		fmt.Fprintf(w, "  %s at byte %d: %s: %s\n", b.Path, b.Byte, b.Reason, b.Detail)
+		detail := []rune(b.Detail)
+		if len(detail) > 120 {
+			detail = append(detail[:120], '…')
+		}
+		fmt.Fprintf(w, "  %s at byte %d: %s: %s\n", b.Path, b.Byte, b.Reason, string(detail))
 	}
 	total := int64(0)
 	for _, n := range s.Alerts {
