@@ -2,7 +2,6 @@ package state
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 )
 
@@ -19,7 +18,7 @@ type Meta struct {
 
 const metaVersion = 1
 
-var errMeta = errors.New("corrupt meta row")
+var errMeta = fmt.Errorf("%w: meta row", ErrRow)
 
 func (m *Meta) append(b []byte) []byte {
 	b = append(b, metaVersion)

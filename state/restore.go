@@ -12,6 +12,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/farcall/farcall/topics"
 )
 
 // Restore says what to restore a store from.
@@ -24,19 +27,24 @@ type Restore struct {
 	Log   *slog.Logger
 	// Progress, if set, is told of every batch that was applied: rows in it and offsets still to read.
 	Progress func(rows int, remaining int64)
+
+	quiet time.Duration // without a record before the leader is asked whether any is left; default 4 seconds
 }
 
-// Outcome of a restore.
+// Restored is what a restore did.
 type Restored struct {
 	Rows int64
-	// Wiped says why the local copy was thrown away first, "" if it was not: "foreign topic", "past the end" or
-	// "truncated".
+	// Wiped says why the local copy was thrown away first, "" if it was not: "foreign topic", "past the end", "truncated"
+	// or "stale".
 	Wiped string
 }
 
-// restoreBatch bounds the rows that a restore holds in memory and writes in one Pebble batch; 8 MB batches measured
+// restoreBatchBytes bounds the rows that a restore holds in memory and writes in one Pebble batch; 8 MB batches measured
 // fastest where rows arrive unsorted.
 const restoreBatchBytes = 8 << 20
+
+// restoreFetchBytes bounds one answer of the broker.
+const restoreFetchBytes = 16 << 20
 
 // Run brings the store up to the high watermark of its changelog as it is now. Call it only after the group's offsets
 // were fetched: by then the broker has settled the transaction of whoever owned the partition before.
@@ -49,6 +57,9 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 	if r.Stall == 0 {
 		r.Stall = 3 * time.Minute
 	}
+	if r.quiet == 0 {
+		r.quiet = 4 * time.Second
+	}
 	if r.Log == nil {
 		r.Log = slog.New(slog.DiscardHandler)
 	}
@@ -56,8 +67,8 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchMaxBytes(16<<20),
-		kgo.FetchMaxPartitionBytes(16<<20),
+		kgo.FetchMaxBytes(restoreFetchBytes),
+		kgo.FetchMaxPartitionBytes(restoreFetchBytes),
 		kgo.FetchMaxWait(500*time.Millisecond),
 		kgo.MaxDecompressBatchBytes(64<<20),
 	)...)
@@ -65,7 +76,7 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 		return out, fmt.Errorf("restore client: %w", err)
 	}
 	defer cl.Close()
-	id, start, target, err := r.bounds(ctx, kadm.NewClient(cl))
+	id, start, recent, target, err := r.bounds(ctx, kadm.NewClient(cl))
 	if err != nil {
 		return out, err
 	}
@@ -78,9 +89,13 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 		out.Wiped = "past the end"
 	case pos.Next < start:
 		out.Wiped = "truncated"
+	case pos.Next < recent-1:
+		// What it has not seen is so old that compaction may have dropped tombstones from it: their rows would stay here for
+		// ever. One offset may always be missing, the marker behind the last transaction it took part in.
+		out.Wiped = "stale"
 	}
 	if out.Wiped != "" {
-		r.Log.Warn("local state does not belong to its changelog: wiped, to be restored in full", "topic", r.Topic, "partition", r.Partition,
+		r.Log.Warn("local state can't be brought up to its changelog: wiped, to be restored in full", "topic", r.Topic, "partition", r.Partition,
 			"why", out.Wiped, "local_next", pos.Next, "changelog_start", start, "changelog_end", target)
 		if err := s.Wipe(); err != nil {
 			return out, err
@@ -111,7 +126,7 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 		return nil
 	}
 	for next < target {
-		pctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		pctx, cancel := context.WithTimeout(ctx, min(2*time.Second, r.Stall, r.quiet))
 		fs := cl.PollFetches(pctx)
 		cancel()
 		if err := ctx.Err(); err != nil {
@@ -136,17 +151,8 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 			progress = time.Now()
 		case time.Since(progress) > r.Stall:
 			return out, r.stalled(ctx, kadm.NewClient(cl), next, target)
-		case time.Since(progress) > 4*time.Second:
-			// Compaction can empty the batches before the target: then no record carries the last offsets. Once all below
-			// the target is stable and nothing more comes, the end is reached. The position assertion of the task checks
-			// this conclusion.
-			lso, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, r.Topic)
-			if err != nil {
-				return out, fmt.Errorf("list offsets of %s: %w", r.Topic, err)
-			}
-			if o, ok := lso.Lookup(r.Topic, r.Partition); ok && o.Err == nil && o.Offset >= target {
-				next = target
-			}
+		case time.Since(progress) > r.quiet && r.ended(ctx, cl, id, next, target):
+			next = target
 		}
 		if size >= restoreBatchBytes || next >= target {
 			if err := apply(); err != nil {
@@ -157,51 +163,105 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 	return out, nil
 }
 
-// bounds reads topic id, first offset and high watermark of the changelog partition.
-func (r Restore) bounds(ctx context.Context, adm *kadm.Client) (id TopicID, start, end int64, err error) {
+// ended asks the leader itself whether nothing is left to read in [next, target): compaction can empty the batches there,
+// and then no record will ever carry the position on. Silence alone proves nothing, a throttled or slow broker is silent
+// too. Where the answer is not certain it is no.
+func (r Restore) ended(ctx context.Context, cl *kgo.Client, id TopicID, next, target int64) bool {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	md, err := kadm.NewClient(cl).ListTopics(ctx, r.Topic)
+	if err != nil {
+		return false
+	}
+	leader, ok := md[r.Topic].Partitions[r.Partition]
+	if !ok || leader.Err != nil {
+		return false
+	}
+	for next < target {
+		req := kmsg.NewPtrFetchRequest()
+		req.IsolationLevel = 1
+		req.MaxBytes = restoreFetchBytes
+		p := kmsg.NewFetchRequestTopicPartition()
+		p.Partition, p.FetchOffset, p.PartitionMaxBytes = r.Partition, next, restoreFetchBytes
+		t := kmsg.NewFetchRequestTopic()
+		t.Topic, t.TopicID = r.Topic, id
+		t.Partitions = append(t.Partitions, p)
+		req.Topics = append(req.Topics, t)
+		resp, err := req.RequestWith(ctx, cl.Broker(int(leader.Leader)))
+		if err != nil || resp.ErrorCode != 0 || resp.ThrottleMillis != 0 || len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+			return false
+		}
+		got := &resp.Topics[0].Partitions[0]
+		if got.LastStableOffset < target {
+			return false
+		}
+		fp, after := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
+			KeepControlRecords: true, Offset: next, IsolationLevel: kgo.ReadCommitted(), Topic: r.Topic, Partition: r.Partition,
+		}, got, kgo.DefaultDecompressor(), nil)
+		switch {
+		case fp.Err != nil:
+			return false
+		case len(fp.Records) > 0:
+			return fp.Records[0].Offset >= target
+		case after <= next:
+			return len(got.RecordBatches) == 0
+		}
+		next = after
+	}
+	return true
+}
+
+// bounds reads the topic id of the changelog and, of its partition, the first offset, the first that is too recent for its
+// tombstones to be gone, and the high watermark.
+func (r Restore) bounds(ctx context.Context, adm *kadm.Client) (id TopicID, start, recent, end int64, err error) {
 	for attempt := 0; ; attempt++ {
-		id, start, end, err = r.boundsOnce(ctx, adm)
+		id, start, recent, end, err = r.boundsOnce(ctx, adm)
 		if err == nil || !kerr.IsRetriable(err) || attempt == 20 {
-			return id, start, end, err
+			return id, start, recent, end, err
 		}
 		select {
 		case <-ctx.Done():
-			return id, 0, 0, ctx.Err()
+			return id, 0, 0, 0, ctx.Err()
 		case <-time.After(250 * time.Millisecond):
 		}
 	}
 }
 
-func (r Restore) boundsOnce(ctx context.Context, adm *kadm.Client) (id TopicID, start, end int64, err error) {
+func (r Restore) boundsOnce(ctx context.Context, adm *kadm.Client) (id TopicID, start, recent, end int64, err error) {
 	md, err := adm.ListTopics(ctx, r.Topic)
 	if err != nil {
-		return id, 0, 0, fmt.Errorf("describe changelog %s: %w", r.Topic, err)
+		return id, 0, 0, 0, fmt.Errorf("describe changelog %s: %w", r.Topic, err)
 	}
 	t, ok := md[r.Topic]
 	if !ok {
-		return id, 0, 0, fmt.Errorf("changelog %s: %w", r.Topic, kerr.UnknownTopicOrPartition)
+		return id, 0, 0, 0, fmt.Errorf("changelog %s: %w", r.Topic, kerr.UnknownTopicOrPartition)
 	}
 	if t.Err != nil {
-		return id, 0, 0, fmt.Errorf("changelog %s (farcall topics apply creates it): %w", r.Topic, t.Err)
+		return id, 0, 0, 0, fmt.Errorf("changelog %s (farcall topics apply creates it): %w", r.Topic, t.Err)
+	}
+	// Half the retention, for clocks that differ.
+	halfway := time.Now().Add(-topics.TombstoneRetention / 2).UnixMilli()
+	after := func(ctx context.Context, names ...string) (kadm.ListedOffsets, error) {
+		return adm.ListOffsetsAfterMilli(ctx, halfway, names...)
 	}
 	for _, at := range []struct {
 		list func(context.Context, ...string) (kadm.ListedOffsets, error)
 		to   *int64
-	}{{adm.ListStartOffsets, &start}, {adm.ListEndOffsets, &end}} {
+	}{{adm.ListStartOffsets, &start}, {after, &recent}, {adm.ListEndOffsets, &end}} {
 		l, err := at.list(ctx, r.Topic)
 		if err != nil {
-			return id, 0, 0, fmt.Errorf("list offsets of %s: %w", r.Topic, err)
+			return id, 0, 0, 0, fmt.Errorf("list offsets of %s: %w", r.Topic, err)
 		}
 		o, ok := l.Lookup(r.Topic, r.Partition)
 		if !ok {
-			return id, 0, 0, fmt.Errorf("changelog %s has no partition %d", r.Topic, r.Partition)
+			return id, 0, 0, 0, fmt.Errorf("changelog %s has no partition %d", r.Topic, r.Partition)
 		}
 		if o.Err != nil {
-			return id, 0, 0, fmt.Errorf("list offsets of %s/%d: %w", r.Topic, r.Partition, o.Err)
+			return id, 0, 0, 0, fmt.Errorf("list offsets of %s/%d: %w", r.Topic, r.Partition, o.Err)
 		}
 		*at.to = o.Offset
 	}
-	return TopicID(t.ID), start, end, nil
+	return TopicID(t.ID), start, recent, end, nil
 }
 
 // stalled says who holds the restore up.

@@ -12,6 +12,7 @@ import (
 	"iter"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"time"
 
@@ -43,6 +44,9 @@ var (
 	positionKey = []byte{systemPrefix, 'p'}
 	metaKey     = []byte{systemPrefix, 'm'}
 )
+
+// positionBytes are format version, topic id and offset.
+const positionBytes = 1 + len(TopicID{}) + 8
 
 // ErrFormat is wrapped when a store was written by a newer build.
 var ErrFormat = errors.New("state folder has a newer format")
@@ -117,8 +121,11 @@ func Open(dir string, o Options) (*Store, error) {
 }
 
 func (s *Store) open() error {
-	if err := s.o.FS.MkdirAll(s.dir, 0o750); err != nil {
-		return fmt.Errorf("make state folder: %w", err)
+	if err := s.o.FS.RemoveAll(s.wiped()); err != nil {
+		return fmt.Errorf("remove wiped state: %w", err)
+	}
+	if err := makeFolder(s.o.FS, s.dir); err != nil {
+		return err
 	}
 	opts := &pebble.Options{
 		FS:                          s.o.FS,
@@ -135,6 +142,7 @@ func (s *Store) open() error {
 	}
 	s.db = db
 	if err := s.load(); err != nil {
+		s.db = nil
 		return errors.Join(err, db.Close())
 	}
 	return nil
@@ -142,18 +150,18 @@ func (s *Store) open() error {
 
 // load reads position and meta row back from Pebble.
 func (s *Store) load() error {
-	s.pos, s.known, s.meta, s.hasMeta = Position{}, false, Meta{}, false
+	s.pos, s.known = Position{}, false
 	b, err := s.Get(positionKey)
 	if err != nil {
 		return err
 	}
 	if b != nil {
-		if len(b) != 25 {
-			return fmt.Errorf("state folder %s: position row has %d bytes, want 25", s.dir, len(b))
-		}
-		if b[0] > FormatVersion {
+		if len(b) > 0 && b[0] > FormatVersion {
 			return fmt.Errorf("%w: %s has version %d, this build knows up to %d: run the newer build, or delete the folder to restore it from the changelog",
 				ErrFormat, s.dir, b[0], FormatVersion)
+		}
+		if len(b) != positionBytes || b[0] == 0 {
+			return fmt.Errorf("%w: position row %x of state folder %s: delete the folder to restore it from the changelog", ErrRow, b, s.dir)
 		}
 		copy(s.pos.Topic[:], b[1:17])
 		s.pos.Next = int64(binary.BigEndian.Uint64(b[17:]))
@@ -163,6 +171,7 @@ func (s *Store) load() error {
 }
 
 func (s *Store) loadMeta() error {
+	s.meta, s.hasMeta = Meta{}, false
 	b, err := s.Get(metaKey)
 	if err != nil || b == nil {
 		return err
@@ -196,7 +205,7 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 		return nil, fmt.Errorf("read state row: %w", err)
 	}
 	defer closer.Close()
-	return append([]byte(nil), v...), nil
+	return append([]byte{}, v...), nil // an empty row is not an absent one
 }
 
 // Set implements View.
@@ -276,6 +285,9 @@ func (s *Store) Rows() iter.Seq2[[]byte, []byte] {
 				return
 			}
 		}
+		if err := it.Error(); err != nil {
+			panic(fmt.Errorf("read state: %w", err)) // a dump that ends early would pass for the whole
+		}
 	}
 }
 
@@ -338,7 +350,7 @@ func (s *Store) Apply(rows []Row, pos Position) error {
 		return fmt.Errorf("write state to %s: %w", s.dir, err)
 	}
 	s.pos, s.known = pos, true
-	s.unflushed += len(rows)
+	s.unflushed += max(1, len(rows)) // a position alone counts too
 	if meta {
 		return s.loadMeta()
 	}
@@ -371,10 +383,17 @@ func (s *Store) FlushEvery() time.Duration { return s.o.FlushEvery }
 
 // Wipe removes everything and opens an empty store in the same place.
 func (s *Store) Wipe() error {
-	if err := s.db.Close(); err != nil {
+	err := s.db.Close()
+	s.db = nil // should the rest fail, Close has nothing left to do
+	if err != nil {
 		return fmt.Errorf("close state folder %s to wipe it: %w", s.dir, err)
 	}
-	if err := s.o.FS.RemoveAll(s.dir); err != nil {
+	// The folder goes in one step, so that no crash leaves half a store, which would not open.
+	err = s.o.FS.Rename(s.dir, s.wiped())
+	if err == nil {
+		err = syncFolder(s.o.FS, s.o.FS.PathDir(s.dir))
+	}
+	if err != nil {
 		return fmt.Errorf("wipe state folder: %w", err)
 	}
 	clear(s.overlay)
@@ -382,11 +401,20 @@ func (s *Store) Wipe() error {
 	return s.open()
 }
 
-// Close flushes and closes the store, so that the next start has nothing to restore but what others wrote meanwhile.
+// wiped is where a folder is on its way out.
+func (s *Store) wiped() string { return s.dir + ".wiped" }
+
+// Close flushes and closes the store, so that the next start has nothing to restore but what others wrote meanwhile. After
+// a Wipe that failed it does nothing.
 func (s *Store) Close() error {
+	if s.db == nil {
+		return nil
+	}
 	var err error
 	if s.unflushed > 0 {
 		err = s.db.Flush()
+	} else if s.flushing != nil {
+		<-s.flushing // closing Pebble does not wait for a flush that has not begun
 	}
 	return errors.Join(err, s.db.Close())
 }
@@ -405,12 +433,44 @@ func prefixEnd(prefix []byte) []byte {
 	return nil
 }
 
+// makeFolder makes dir and what is missing above it, and syncs the folders that gained an entry: else a power failure could
+// take the whole store with it.
+func makeFolder(fs vfs.FS, dir string) error {
+	if _, err := fs.Stat(dir); err == nil {
+		return nil
+	}
+	parent := fs.PathDir(dir)
+	if parent != dir {
+		if err := makeFolder(fs, parent); err != nil {
+			return err
+		}
+	}
+	if err := fs.MkdirAll(dir, 0o750); err != nil {
+		return fmt.Errorf("make state folder: %w", err)
+	}
+	if err := syncFolder(fs, parent); err != nil {
+		return fmt.Errorf("make state folder %s: %w", dir, err)
+	}
+	return nil
+}
+
+func syncFolder(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
 // Lock takes the lock of a state folder, so that two processes never share one. The error of the second is one clear line.
 func Lock(fs vfs.FS, dir string) (io.Closer, error) {
-	if err := fs.MkdirAll(dir, 0o750); err != nil {
-		return nil, fmt.Errorf("make state folder: %w", err)
+	if err := makeFolder(fs, dir); err != nil {
+		return nil, err
 	}
 	l, err := fs.Lock(fs.PathJoin(dir, "LOCK"))
+	if errors.As(err, new(*os.PathError)) { // the file can't be made; a lock that is held is another kind of error
+		return nil, fmt.Errorf("lock state folder: %w", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("state folder %s is in use by another farcall process (stop it, or give this one another state.dir): %w", dir, err)
 	}

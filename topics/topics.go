@@ -21,6 +21,10 @@ type Topic struct {
 	Fixed bool
 }
 
+// TombstoneRetention is how long a changelog keeps the tombstone of a row. A local store that was away for longer may have
+// missed some, so that the rows that they deleted would stay.
+const TombstoneRetention = 24 * time.Hour
+
 // Options choose the sizes of the topics.
 type Options struct {
 	// Prefix names an installation; default "farcall". Two installations on one cluster differ in it.
@@ -83,7 +87,7 @@ func Declare(o Options) []Topic {
 			"segment.bytes":             "67108864",
 			"segment.ms":                ms(6 * time.Hour),
 			"min.cleanable.dirty.ratio": "0.2",
-			"delete.retention.ms":       ms(24 * time.Hour),
+			"delete.retention.ms":       ms(TombstoneRetention),
 			"message.timestamp.type":    "CreateTime",
 			"max.message.bytes":         "1048588",
 		}

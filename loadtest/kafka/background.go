@@ -10,14 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 )
 
 const (
 	defaultPort = 9092
-	// downLimit is longer than stopLimit: a broker that a person has used for days has more to write.
-	downLimit = 30 * time.Second
-	stateFile = "broker.json"
+	stateFile   = "broker.json"
 )
 
 // Background is a broker that [Up] left running.
@@ -67,6 +64,8 @@ func Up(ctx context.Context, dir string, port int) (b Background, started bool, 
 	if err != nil {
 		return Background{}, false, err
 	}
+	// The broker keeps its own lock on its data; ours would only outlive it while this program goes on.
+	c.unlock()
 	return Background{Broker: c.Brokers()[0], PID: c.PID(1), Dir: dir}, true, nil
 }
 
@@ -85,7 +84,7 @@ func Down(ctx context.Context, dir string, wipe bool) (stopped bool, err error) 
 		return false, err
 	default:
 		stopped = r.Process.alive()
-		killed, err := r.Process.end(downLimit)
+		killed, err := r.Process.end(stopLimit)
 		if err != nil {
 			return false, fmt.Errorf("kafka: %w", err)
 		}
@@ -93,7 +92,7 @@ func Down(ctx context.Context, dir string, wipe bool) (stopped bool, err error) 
 			return stopped, fmt.Errorf("kafka: %w", err)
 		}
 		if killed {
-			return true, fmt.Errorf("kafka: the broker did not end within %v and was killed", downLimit)
+			return true, fmt.Errorf("kafka: the broker did not end within %v and was killed", stopLimit)
 		}
 	}
 	if !wipe {

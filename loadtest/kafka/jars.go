@@ -30,7 +30,7 @@ const (
 	// fetchLimit bounds fetching 44 MB of jars and making the class archive, where the caller's context sets none.
 	fetchLimit = 5 * time.Minute
 	// trainStopLimit bounds the end of the run that makes the class archive; writing it takes 4 s.
-	trainStopLimit = time.Minute
+	trainStopLimit = 2 * time.Minute
 )
 
 // errUnavailable is in the error of a start for which this machine lacks something that is not the project's.

@@ -33,16 +33,20 @@ const Version = "4.3.1"
 
 const (
 	// startLimit bounds the time from launching the nodes to their answering, where the caller's context sets none.
-	// A node takes 1 to 3 s on an idle machine of two cores.
-	startLimit = 60 * time.Second
-	// stopLimit bounds the wait for a node that was asked to end; after it the node is killed. It takes 0.3 to 0.5 s.
-	stopLimit = 15 * time.Second
+	// A node takes 2 s on an idle machine of two cores, and took 40 s on one with seven processes to a core.
+	startLimit = 2 * time.Minute
+	// stopLimit bounds the wait for a node that was asked to end; after it the node is killed. It takes 0.2 to 0.5 s
+	// on the idle machine, and took 10 s on the other.
+	stopLimit = time.Minute
 	// portAttempts is how often a start is tried again because another process took a port between its choice and the
 	// broker's bind.
 	portAttempts = 5
 	maxNodes     = 3
 	defaultHeap  = "-Xmx512m"
 )
+
+// errLocked is in the error of a start in a folder that another cluster has.
+var errLocked = errors.New("another process or cluster holds the lock")
 
 // Options say how to run a cluster. The zero value is one node, in a temporary folder, with the settings of a broker
 // that is measured: the full just-in-time compiler and the heap of the default JavaOpts.
@@ -74,6 +78,7 @@ type Cluster struct {
 	dist     distribution
 	opts     Options
 	detached bool
+	unlock   func() // gives the data folder back
 
 	mu      sync.Mutex
 	nodes   []*node
@@ -81,7 +86,7 @@ type Cluster struct {
 }
 
 // Start fetches the jars if this machine has none, formats the storage in o.Dir if it is new, starts the nodes and
-// waits until every one answers and knows all others. ctx bounds the start alone, a minute for the nodes if it has no
+// waits until every one answers and knows all others. ctx bounds the start alone, two minutes for the nodes if it has no
 // deadline; it does not end the cluster later. On an error nothing is left running, and the error holds the end of the
 // server's log. The first start on a machine fetches and prepares, which takes some ten seconds more.
 func Start(ctx context.Context, o Options) (*Cluster, error) {
@@ -130,6 +135,10 @@ func launch(ctx context.Context, dist distribution, o Options, clientPort int, d
 	}
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
+	}
+	// Kafka locks its part of the folder too, but not before this start would have replaced its settings.
+	if c.unlock, err = tryLockFile(filepath.Join(c.dir, "cluster.lock")); err != nil {
+		return nil, err
 	}
 	if c.id, err = clusterID(c.dir); err != nil {
 		return nil, err
@@ -288,6 +297,7 @@ func (c *Cluster) stop(limit time.Duration) error {
 		}
 		errs = append(errs, n.stop(limit))
 	}
+	c.unlock()
 	if c.ownsDir {
 		errs = append(errs, os.RemoveAll(c.dir))
 	}
@@ -297,6 +307,9 @@ func (c *Cluster) stop(limit time.Duration) error {
 // abandon leaves nothing behind of a cluster whose start failed, but the data in a folder of the caller's.
 func (c *Cluster) abandon() {
 	c.killAll()
+	if c.unlock != nil {
+		c.unlock()
+	}
 	if c.ownsDir {
 		os.RemoveAll(c.dir)
 	}

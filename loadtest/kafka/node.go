@@ -157,6 +157,9 @@ func escapeProperty(b *strings.Builder, s string, isKey bool) {
 func (c *Cluster) configure(ctx context.Context, n *node) error {
 	// The compression libraries unpack their native parts into Java's temporary folder, and a killed process leaves them
 	// there.
+	if err := os.RemoveAll(n.file("tmp")); err != nil {
+		return fmt.Errorf("kafka: %w", err)
+	}
 	if err := os.MkdirAll(n.file("tmp"), 0o755); err != nil {
 		return fmt.Errorf("kafka: %w", err)
 	}
@@ -244,6 +247,16 @@ func (c *Cluster) awaitReady(ctx context.Context, n *node, want []int) error {
 		return fmt.Errorf("kafka: %w", err)
 	}
 	defer client.Close()
+	// A stranger on the node's port may never answer: no question outlives the node.
+	asking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func(done <-chan struct{}) {
+		select {
+		case <-done:
+			cancel()
+		case <-asking.Done():
+		}
+	}(n.proc.done)
 	ticker := time.NewTicker(readyPoll)
 	defer ticker.Stop()
 	answer := errors.New("nothing was asked")
@@ -259,24 +272,16 @@ func (c *Cluster) awaitReady(ctx context.Context, n *node, want []int) error {
 			n.kill()
 			return n.failure("could not start")
 		}
-		if answer = ask(ctx, n, client, c.id, want); answer == nil {
+		if answer = ask(asking, client, c.id, want); answer == nil {
 			return nil
 		}
 	}
 }
 
-// ask asks a node whether it belongs to the cluster and knows all of want to be alive, and gives up when the node's
-// process ends: a stranger on its port may never answer.
-func ask(ctx context.Context, n *node, client *kgo.Client, cluster string, want []int) error {
+// ask asks the client's one node whether it belongs to the cluster and knows all of want to be alive.
+func ask(ctx context.Context, client *kgo.Client, cluster string, want []int) error {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	go func() {
-		select {
-		case <-n.proc.done:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	question := kmsg.NewPtrMetadataRequest()
 	question.Topics = []kmsg.MetadataRequestTopic{} // none; nil would mean all
 	// Of this very node, and not through kadm: that answers from what its client learned once, of any node.

@@ -22,31 +22,39 @@ func childAttr(detached bool) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }
 
-// lockFile takes the lock that the file at path stands for, waiting while another process or goroutine has it. The
-// kernel gives it back when the holder dies. The file stays: removing it would give two holders two locks.
+// lockFile takes the lock that the file at path stands for, waiting while another process or goroutine has it.
 func lockFile(ctx context.Context, path string) (unlock func(), err error) {
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		unlock, err := tryLockFile(path)
+		if !errors.Is(err, errLocked) {
+			return unlock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", err, context.Cause(ctx))
+		case <-ticker.C:
+		}
+	}
+}
+
+// tryLockFile is lockFile without the wait: errLocked if another has the lock. The kernel gives it back when the holder
+// dies. The file stays: removing it would give two holders two locks.
+func tryLockFile(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			f.Close()
-			return nil, fmt.Errorf("kafka: locking %s: %w", path, err)
-		}
-		select {
-		case <-ctx.Done():
-			f.Close()
-			return nil, fmt.Errorf("kafka: another process holds %s: %w", path, context.Cause(ctx))
-		case <-ticker.C:
-		}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return func() { f.Close() }, nil
 	}
+	f.Close()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, fmt.Errorf("kafka: %w: %s", errLocked, path)
+	}
+	return nil, fmt.Errorf("kafka: locking %s: %w", path, err)
 }
 
 // process is a process that may not be a child of ours, told for ever from others that get its id later: by when it

@@ -19,6 +19,7 @@ type process struct {
 
 func childAttr(bool) *syscall.SysProcAttr                    { return nil }
 func lockFile(context.Context, string) (func(), error)       { return nil, errNotLinux }
+func tryLockFile(string) (func(), error)                     { return nil, errNotLinux }
 func identify(int) (process, error)                          { return process{}, errNotLinux }
 func (p process) alive() bool                                { return false }
 func (p process) end(time.Duration) (killed bool, err error) { return false, errNotLinux }

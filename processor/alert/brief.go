@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/segmentio/encoding/json"
@@ -49,7 +50,7 @@ func (a *Alert) Brief() Brief {
 
 // WriteHeader writes the column names of WriteLine.
 func WriteHeader(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%-16s  %5s  %-8s  %-14s  %-34s  %s\n", "TIME (UTC)", "SCORE", "SEVERITY", "PLACE", "METHOD", "PRINCIPAL AND REASON")
+	_, err := fmt.Fprintf(w, "%-16s  %5s  %-8s  %-14s  %-33s  %s\n", "TIME (UTC)", "SCORE", "SEVERITY", "PLACE", "METHOD", "PRINCIPAL")
 	return err
 }
 
@@ -59,14 +60,14 @@ func (b Brief) WriteLine(w io.Writer, color bool) error {
 	if b.MethodsTotal > 1 {
 		method += fmt.Sprintf(" +%d", b.MethodsTotal-1)
 	}
-	severity := fmt.Sprintf("%-8s", b.Severity)
+	severity := fmt.Sprintf("%-8s", clip(b.Severity, 8))
 	reason := printable(b.Reason)
 	if color {
 		severity = map[string]text.Colors{"low": {text.FgCyan}, "medium": {text.FgYellow}, "high": {text.FgHiRed, text.Bold}, "critical": {text.BgRed, text.FgHiWhite}}[b.Severity].Sprint(severity)
 		reason = text.Colors{text.Faint}.Sprint(reason)
 	}
-	_, err := fmt.Fprintf(w, "%s  %5.1f  %s  %-14s  %-34s  %s\n%50s%s\n", b.Time.Format("2006-01-02 15:04"), b.Score, severity,
-		clip(b.Place, 14), clip(method, 34), printable(b.Principal), "", reason)
+	_, err := fmt.Fprintf(w, "%s  %5.1f  %s  %-14s  %-33s  %s\n%18s%s\n", b.Time.Format("2006-01-02 15:04"), b.Score, severity,
+		clip(b.Place, 14), clip(method, 33), middle(b.Principal, 60), "", reason)
 	return err
 }
 
@@ -78,10 +79,20 @@ func clip(s string, n int) string {
 	return s
 }
 
-// printable keeps control characters that an intruder put into a name away from a terminal.
+// middle leaves out the middle of a long text: account and name stay readable.
+func middle(s string, n int) string {
+	r := []rune(printable(s))
+	if len(r) <= n {
+		return string(r)
+	}
+	return string(r[:n/2]) + "…" + string(r[len(r)-(n-n/2-1):])
+}
+
+// printable keeps what an intruder put into a name away from a terminal: control characters, which command it, and
+// characters that show nothing or turn the direction of the text around.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == '\x7f' || (r >= 0x80 && r < 0xA0) {
+		if !unicode.IsPrint(r) {
 			return '·'
 		}
 		return r

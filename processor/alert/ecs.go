@@ -219,7 +219,13 @@ type (
 	}
 )
 
-// ECS encodes the alert as one JSON document in the Elastic Common Schema. version is farcall's own, for observer.version.
+// MaxBytes is the most that ECS returns. The rest of the 1 MiB that the topic and the producer allow is for the batch
+// around the record.
+const MaxBytes = 900 << 10
+
+// ECS encodes the alert as one JSON document in the Elastic Common Schema, of MaxBytes at the most: where names of control
+// characters, which JSON writes sixfold, would make it longer, the latest methods are left out, and methods_total still
+// counts them. version is farcall's own, for observer.version.
 func (a *Alert) ECS(version string) ([]byte, error) {
 	v := &a.Lead.Visit
 	e := &v.Evidence
@@ -278,15 +284,19 @@ func (a *Alert) ECS(version string) ([]byte, error) {
 			Source: ecsCoordinates{e.Source.Topic, e.Source.Partition, e.Source.Offset, e.Source.Byte},
 		},
 	}
-	if e.ErrorCode != "" || e.ErrorMessage != "" {
+	if e.ErrorCode != "" || e.ErrorMessage != "" || v.Outcome == topics.Denied {
 		doc.Event.Outcome = "failure"
 	}
-	doc.Event.Type = append(doc.Event.Type, v.Outcome.String())
+	for _, o := range []topics.Outcome{topics.Allowed, topics.Denied} {
+		if v.Outcome&o != 0 {
+			doc.Event.Type = append(doc.Event.Type, o.String())
+		}
+	}
 	if service != "" {
 		doc.Cloud.Service = &ecsService{service}
 	}
 	if ip, err := netip.ParseAddr(e.Address); err == nil {
-		doc.Source.IP = ip.String()
+		doc.Source.IP = ip.WithZone("").String() // Elasticsearch refuses the whole document over a zone
 		doc.Related.IP = []string{doc.Source.IP}
 	}
 	if !strings.HasPrefix(v.Place, "aws:") {
@@ -318,11 +328,19 @@ func (a *Alert) ECS(version string) ([]byte, error) {
 	for _, m := range a.Methods {
 		doc.Farcall.Methods = append(doc.Farcall.Methods, ecsMethod{m.Name, m.Score, m.Level.String(), m.Outcome.String(), millis(m.First), m.EventID, m.Account})
 	}
-	b, err := json.Marshal(doc)
-	if err != nil {
-		return nil, fmt.Errorf("encode alert %s: %w", a.ID, err)
+	for {
+		b, err := json.Marshal(doc)
+		if err != nil {
+			return nil, fmt.Errorf("encode alert %s: %w", a.ID, err)
+		}
+		if len(b) <= MaxBytes {
+			return b, nil
+		}
+		if len(doc.Farcall.Methods) < 2 {
+			return nil, fmt.Errorf("encode alert %s: it takes %d bytes, %d are the most", a.ID, len(b), MaxBytes)
+		}
+		doc.Farcall.Methods = doc.Farcall.Methods[:len(doc.Farcall.Methods)/2]
 	}
-	return b, nil
 }
 
 // userName is the name a person knows the caller by: the user's own, else the role's.

@@ -43,16 +43,16 @@ type Limits struct {
 	// smaller ones cannot nest deep enough to do harm.
 	Depth int
 	// ExpandedBytes is the sum of what all gzip in one payload may expand to. In a stream, whose own gzip may be of any
-	// size, it is the limit for what one value of the stream carries.
+	// size, it is the limit for what one value of the stream, or one element of a list in it, carries.
 	ExpandedBytes int64
 }
 
 // DefaultLimits are 1 MiB a record, 256 levels and 64 MiB expanded.
 //
-// CloudTrail cuts records at 256 KiB, and the largest seen in public data is 66 KB. The deepest seen there has 11 levels;
-// the deepest document that an AWS API accepts, a DynamoDB item, has 32 levels of attributes at two JSON levels each, so
-// that 256 leaves room for envelopes and for twice that. A file that CloudTrail delivers expands to a few dozen MiB at
-// most.
+// CloudTrail's own limit for a record is 256 KiB, and the largest seen in public data is 66 KB. The deepest seen there has
+// 11 levels; the deepest document that an AWS API accepts, a DynamoDB item, has 32 levels of attributes at two JSON levels
+// each, so that 256 leaves room for envelopes and for twice that. A file that CloudTrail delivers expands to a few dozen
+// MiB at most.
 func DefaultLimits() Limits {
 	return Limits{RecordBytes: 1 << 20, Depth: 256, ExpandedBytes: 64 << 20}
 }
@@ -249,7 +249,6 @@ func (s *source) Read(p []byte) (int, error) {
 type readError struct{ err error }
 
 func (e *readError) Error() string { return e.err.Error() }
-func (e *readError) Unwrap() error { return e.err }
 
 // ended is the end of a stream that has been read to it.
 type ended struct{ cut *cut }
@@ -367,9 +366,7 @@ func (d *Decoder) sequence(t *text, layer int) {
 	some := false
 	for {
 		t.fill(lookahead)
-		if !d.payload && layer == 0 {
-			d.expanded = 0
-		}
+		d.nextValue(layer)
 		c, ok := t.next()
 		if !ok {
 			break
@@ -399,6 +396,13 @@ func (d *Decoder) sequence(t *text, layer int) {
 	}
 }
 
+// nextValue starts the count of expanded bytes anew for each value of a stream.
+func (d *Decoder) nextValue(layer int) {
+	if !d.payload && layer == 0 {
+		d.expanded = 0
+	}
+}
+
 // list decodes the array at the front of t, element by element. Like value and lists it reports whether what follows can
 // be decoded; if not, it has refused the rest, up to the next line that starts like a value.
 func (d *Decoder) list(t *text, layer int) bool {
@@ -406,6 +410,7 @@ func (d *Decoder) list(t *text, layer int) bool {
 	t.pos++
 	for first := true; ; first = false {
 		t.fill(lookahead)
+		d.nextValue(layer)
 		c, ok := t.next()
 		if !ok {
 			return d.ended(t)
@@ -501,7 +506,8 @@ func (d *Decoder) attribute(t *text) bool {
 	case '{', '[', '"':
 		e := t.measure(unscanned)
 		if !e.whole {
-			return t.discard()
+			t.discard() // that it has no end is noticed behind it
+			return true
 		}
 		ok := json.Valid(t.rest()[:e.n])
 		if ok {

@@ -158,13 +158,14 @@ func TestOffsets(t *testing.T) {
 		payload string
 		want    []int64
 	}{
-		"lines":       {" " + a + "\n" + b, []int64{1, int64(len(a) + 2)}},
-		"Records":     {`{"Records":[` + a + `,` + b + `]}`, []int64{12, int64(13 + len(a))}},
-		"not first":   {`{"x":1,"Records":[` + a + `,` + b + `]}`, []int64{18, int64(19 + len(a))}},
-		"detail":      {`{"detail-type":"AWS API Call via CloudTrail","detail":` + a + `}`, []int64{54}},
-		"carriers":    {looked + "\n" + looked, []int64{0, int64(len(looked) + 1)}},
-		"gzip":        {string(zip([]byte(a + "\n" + b))), []int64{0, int64(len(a) + 1)}},
-		"in a string": {`["` + `", ` + quoteJSON(a+"\n"+b) + `]`, []int64{5, 5}},
+		"lines":                 {" " + a + "\n" + b, []int64{1, int64(len(a) + 2)}},
+		"Records":               {`{"Records":[` + a + `,` + b + `]}`, []int64{12, int64(13 + len(a))}},
+		"not first":             {`{"x":1,"Records":[` + a + `,` + b + `]}`, []int64{18, int64(19 + len(a))}},
+		"detail":                {`{"detail-type":"AWS API Call via CloudTrail","detail":` + a + `}`, []int64{54}},
+		"carriers":              {looked + "\n" + looked, []int64{0, int64(len(looked) + 1)}},
+		"gzip":                  {string(zip([]byte(a + "\n" + b))), []int64{0, int64(len(a) + 1)}},
+		"envelopes in a string": {`[7, ` + quoteJSON(looked) + `]`, []int64{4}},
+		"in a string":           {`["` + `", ` + quoteJSON(a+"\n"+b) + `]`, []int64{5, 5}},
 	} {
 		if got := offsets(c.payload); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: got %d, want %d", name, got, c.want)
@@ -179,7 +180,7 @@ func TestFields(t *testing.T) {
 			"webIdFederationData":{"federatedProvider":"x","attributes":{}},"attributes":{"creationDate":"2024-05-22T06:35:53Z","mfaAuthenticated":"true"},"sourceIdentity":"in session"},
 		"onBehalfOf":{"userId":"91","identityStoreArn":"arn:aws:identitystore::1:identitystore/d-1"}},
 		"eventTime":"2024-05-22T06:35:54Z","eventSource":"iam.amazonaws.com","eventName":"CreateUser","awsRegion":"us-east-1","sourceIPAddress":"198.51.100.7",
-		"userAgent":"tool \"x\" \u00e9 \ud83d\ude00","errorCode":"AccessDenied","errorMessage":"no\nway","requestParameters":{"userName":"x","deep":[{"a":1}]},
+		"userAgent":"tool \"x\" \u00e9 \uD83D\ude00 \b\f\n\r\t\/\\","errorCode":"AccessDenied","errorMessage":"no\nway","requestParameters":{"userName":"x","deep":[{"a":1}]},
 		"responseElements":{"user":{}},"requestID":"q","eventID":"id","readOnly":false,"resources":[{"ARN":"arn:1","accountId":"1","type":"T"},{"type":"U"}],
 		"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"444455556666","sharedEventID":"shared","vpcEndpointId":"vpce-1","eventCategory":"Management"}`
 	c := decode(t, DefaultLimits(), record)
@@ -189,7 +190,7 @@ func TestFields(t *testing.T) {
 	yes, no := true, false
 	want := Event{
 		EventVersion: "1.09", EventTime: "2024-05-22T06:35:54Z", EventID: "id", SharedEventID: "shared", EventSource: "iam.amazonaws.com",
-		EventName: "CreateUser", AWSRegion: "us-east-1", SourceIPAddress: "198.51.100.7", UserAgent: "tool \"x\" é 😀",
+		EventName: "CreateUser", AWSRegion: "us-east-1", SourceIPAddress: "198.51.100.7", UserAgent: "tool \"x\" é 😀 \b\f\n\r\t/\\",
 		ErrorCode: "AccessDenied", ErrorMessage: "no\nway", EventType: "AwsApiCall", EventCategory: "Management",
 		RecipientAccount: "444455556666", VPCEndpointID: "vpce-1", ReadOnly: &no, ManagementEvent: &yes,
 		Resources:         []Resource{{"arn:1", "1", "T"}, {Type: "U"}},
@@ -304,6 +305,9 @@ func TestRefusals(t *testing.T) {
 		{`{"Records":{"a":1}}`, ReasonWrongType, "Records is an object, not an array"},
 		{`{"detail-type":"AWS API Call via CloudTrail","detail":"x"}`, ReasonNotJSON, `"x"`},
 		{`{"detail-type":"AWS API Call via CloudTrail","detail":[]}`, ReasonWrongType, "detail is an array, not an object"},
+		{`{"detail-type":"AWS API Call via CloudTrail","detail":` + with("awsRegion", "1") + `}`, ReasonWrongType, "awsRegion is a number, not a string"},
+		{`{"message":null,"eventVersion":"1"}`, ReasonNotCloudTrail, "neither"},
+		{b64(`{"a":"` + strings.Repeat("x", carrierBytes) + `"}`), ReasonTooLarge, "base64 of more than"},
 		{`{"detail-type":"AWS API Call via CloudTrail"}`, ReasonNotCloudTrail, "detail is missing"},
 		{`{"awslogs":{}}`, ReasonNotCloudTrail, "awslogs.data is missing"},
 		{`{"awslogs":"x"}`, ReasonWrongType, "awslogs is a string, not an object"},
@@ -395,22 +399,39 @@ func TestStructure(t *testing.T) {
 	a, b := rec("a"), rec("b")
 	n := len(a)
 	for payload, want := range map[string]string{
-		a + `}` + "\n" + b:                      fmt.Sprintf("a not_json@%d b", n),
-		a + ` trailing` + "\n" + b:              fmt.Sprintf("a not_json@%d b", n+1),
-		a + `,` + "\n" + b:                      fmt.Sprintf("a not_json@%d b", n),
-		`{"Records":[` + a + ` ` + b + `]}`:     fmt.Sprintf("a syntax@%d b", n+13),
-		`{"Records":[` + a + `,]}`:              fmt.Sprintf("a syntax@%d", n+13),
-		`{"Records":[,` + a + `]}`:              "syntax@12 a",
-		`{"Records":[` + a + `,,` + b + `]}`:    fmt.Sprintf("a syntax@%d b", n+13),
-		`{"Records":[` + a + `}},` + b + `]}`:   fmt.Sprintf("a syntax@%d b", n+12),
-		`{"Records":[` + a + `]`:                fmt.Sprintf("a truncated@%d", n+13),
-		`{"Records":[` + a + `],"x":}` + b:      fmt.Sprintf("a syntax@%d", n+18),
-		`{"Records":[` + a + `],x}`:             fmt.Sprintf("a syntax@%d", n+14),
-		`{"Records":[` + a + `],"x":[1,}]}`:     fmt.Sprintf("a syntax@%d", n+18),
-		`{"Records":[` + a + `]]` + "\n" + b:    fmt.Sprintf("a syntax@%d b", n+13),
-		`{"Records":[` + a + `]}}` + "\n" + b:   fmt.Sprintf("a not_json@%d b", n+14),
-		`{"Records":[` + a + `],"x":tru}`:       fmt.Sprintf("a syntax@%d", n+18),
-		`{"Records":[` + a + `,` + b[:50]:       fmt.Sprintf("a truncated@%d", n+13),
+		a + `}` + "\n" + b:                                                       fmt.Sprintf("a not_json@%d b", n),
+		a + ` trailing` + "\n" + b:                                               fmt.Sprintf("a not_json@%d b", n+1),
+		a + `,` + "\n" + b:                                                       fmt.Sprintf("a not_json@%d b", n),
+		`{"Records":[` + a + ` ` + b + `]}`:                                      fmt.Sprintf("a syntax@%d b", n+13),
+		`{"Records":[` + a + `,]}`:                                               fmt.Sprintf("a syntax@%d", n+13),
+		`{"Records":[,` + a + `]}`:                                               "syntax@12 a",
+		`{"Records":[` + a + `,,` + b + `]}`:                                     fmt.Sprintf("a syntax@%d b", n+13),
+		`{"Records":[` + a + `}},` + b + `]}`:                                    fmt.Sprintf("a syntax@%d b", n+12),
+		`{"Records":[` + a + `]`:                                                 fmt.Sprintf("a truncated@%d", n+13),
+		`{"Records":[` + a + `],"x":}` + b:                                       fmt.Sprintf("a syntax@%d", n+18),
+		`{"Records":[` + a + `],x}`:                                              fmt.Sprintf("a syntax@%d", n+14),
+		`{"Records":[` + a + `],"x":[1,}]}`:                                      fmt.Sprintf("a syntax@%d", n+18),
+		`{"Records":[` + a + `]]` + "\n" + b:                                     fmt.Sprintf("a syntax@%d b", n+13),
+		`{"Records":[` + a + `]}}` + "\n" + b:                                    fmt.Sprintf("a not_json@%d b", n+14),
+		`{"Records":[` + a + `],"x":tru}`:                                        fmt.Sprintf("a syntax@%d", n+18),
+		`{"Records":[` + a + `,` + b[:50]:                                        fmt.Sprintf("a truncated@%d", n+13),
+		`{"Records":[` + a + `],x:1}`:                                            fmt.Sprintf("a syntax@%d", n+14),
+		`{"Records":[` + a + `],"x" 1}`:                                          fmt.Sprintf("a syntax@%d", n+18),
+		`{"Records":[` + a + `],"x}`:                                             fmt.Sprintf("a syntax@%d", n+14),
+		`{"Records":[` + a + `],"x":`:                                            fmt.Sprintf("a truncated@%d", n+18),
+		`{"Records":[` + a + `],"x"`:                                             fmt.Sprintf("a truncated@%d", n+17),
+		`{"Records":[` + a + `],`:                                                fmt.Sprintf("a truncated@%d", n+14),
+		`{"Records":[` + a + `],"x":nul`:                                         fmt.Sprintf("a syntax@%d", n+18),
+		`{"Records":[` + a + `],"x":7`:                                           fmt.Sprintf("a truncated@%d", n+19),
+		`{"Records":[` + a + `} x`:                                               fmt.Sprintf("a syntax@%d", n+12),
+		`{"Records":[` + a + `],"x":"` + strings.Repeat("x", 2*unscanned) + `"}`: "a",
+		`{"Records":[` + a + `],"x":"` + strings.Repeat("x", 2*unscanned):        fmt.Sprintf("a truncated@%d", n+19+2*unscanned),
+		`{"Records":[` + a + `] x` + "\n y\n" + b:                                fmt.Sprintf("a syntax@%d b", n+14),
+		`{"x": `:                                "truncated@0",
+		`{"x":nul` + "\n" + a:                   "syntax@0 a",
+		`{"x"`:                                  "truncated@0",
+		`{"x":1 `:                               "truncated@0",
+		`{"x":"y" 1`:                            "syntax@0",
 		a + "\n" + b[:50]:                       fmt.Sprintf("a truncated@%d", n+1),
 		b[:50] + "\n" + a:                       "syntax@0 a",
 		"garbage\nmore garbage\n" + a:           "not_json@0 not_json@8 a",
@@ -517,6 +538,7 @@ func TestBombs(t *testing.T) {
 		"backslashes":        `"` + strings.Repeat(`\`, size),
 		"unbalanced records": `{"Records":[` + strings.Repeat(`{{"a":1},`, size/9),
 		"unbalanced, keys":   unbalanced(size),
+		"unbalanced, large":  `{"Records":[` + strings.Repeat(`{{"a":"`+strings.Repeat("x", unscanned)+`"},`, size/unscanned),
 		"unbalanced lines":   strings.Repeat(`{"a":{"b":1}`+"\n", size/13),
 		"commas":             `[` + strings.Repeat(`,`, size/4),
 		"zeros":              strings.Repeat("0,", size/8),
@@ -626,6 +648,19 @@ func TestLayers(t *testing.T) {
 			t.Errorf("%d strings around: %s", layer, got)
 		}
 		text = quoteJSON(text)
+	}
+	text = rec("a")
+	for layer := range 12 {
+		c := decode(t, DefaultLimits(), text)
+		if events := len(c.events); (events == 1) != (layer <= maxLayers) || len(c.told) != 1 {
+			t.Errorf("%d times base64: %v", layer, c.told)
+		}
+		text = b64(text)
+		if layer == 0 {
+			text = b64(rec("a"))
+			continue
+		}
+		text = `{"awslogs":{"data":"` + text + `"}}`
 	}
 	text = rec("a")
 	for layer := range 12 {
@@ -869,6 +904,34 @@ func (r *repeat) Read(p []byte) (int, error) {
 	r.rest = r.rest[n:]
 	r.total += int64(n)
 	return n, nil
+}
+
+// TestBuffersShrink: one large payload is not remembered for ever.
+func TestBuffersShrink(t *testing.T) {
+	d := NewDecoder(DefaultLimits())
+	large := rec("a") + strings.Repeat(" ", 3*keepBytes)
+	many := `{"resources":[` + strings.Repeat(`{},`, 1000) + `{}],` + rec("b")[1:]
+	for _, payload := range []string{string(zip([]byte(large))), quoteJSON(rec("a")), b64(rec("a")), many} {
+		var c counter
+		d.Decode([]byte(payload), &c)
+		d.DecodeReader(strings.NewReader(payload), &c)
+		if c.events != 2 {
+			t.Errorf("%+v", c)
+		}
+	}
+	limits := DefaultLimits()
+	limits.RecordBytes = 4 * keepBytes
+	d2 := NewDecoder(limits)
+	d2.DecodeReader(strings.NewReader(`["`+strings.Repeat(" ", 3*keepBytes)+`"]`), &counter{})
+	for _, d := range []*Decoder{d, d2} {
+		held := cap(d.stream.buf)
+		for i := range d.layers {
+			held = max(held, cap(d.layers[i].plain), cap(d.layers[i].binary), cap(d.layers[i].unquoted))
+		}
+		if held > keepBytes || cap(d.resources) > keepResources {
+			t.Errorf("a buffer of %d bytes, %d resources", held, cap(d.resources))
+		}
+	}
 }
 
 func TestNames(t *testing.T) {

@@ -168,25 +168,16 @@ func (e *Event) Failed() bool { return e.ErrorCode != "" || e.ErrorMessage != ""
 // deniedCodes are the error codes, without "Client." or "Server." before them, by which services say that the caller is
 // not who it claims to be or may not do what it asked for, and that match none of deniedParts.
 var deniedCodes = [...]string{
-	"AuthFailure",                         // EC2: credentials could not be validated, or an image or key of someone else
-	"AuthorizationError",                  // SNS
-	"AuthorizationErrorException",         // SNS and its SDK name
-	"AuthenticationFailed",                //
-	"IncompleteSignature",                 // the common errors of signature version 4, down to UnrecognizedClient
-	"InvalidAccessKeyId",                  //
-	"InvalidClientTokenId",                //
-	"InvalidSignatureException",           //
-	"InvalidToken",                        // S3: the session token is malformed or not valid
-	"MissingAuthenticationToken",          //
-	"MissingAuthenticationTokenException", //
-	"SignatureDoesNotMatch",               //
-	"UnrecognizedClient",                  //
-	"UnrecognizedClientException",         //
-	"ExpiredToken",                        // a session that has ended
-	"ExpiredTokenException",               //
-	"TokenRefreshRequired",                // S3
-	"InvalidIdentityToken",                // STS: the web identity token did not verify
-	"IDPRejectedClaim",                    // STS
+	// EC2: the credentials do not verify, or what is named is someone else's. SNS.
+	"AuthFailure", "AuthenticationFailed", "AuthorizationError", "AuthorizationErrorException",
+	// Signature version 4, in the spellings of S3, the query services and the JSON services.
+	"IncompleteSignature", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidSignatureException", "InvalidToken",
+	"MissingAuthenticationToken", "MissingAuthenticationTokenException", "SignatureDoesNotMatch", "UnrecognizedClient",
+	"UnrecognizedClientException",
+	// A session that has ended.
+	"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired",
+	// STS: the identity provider's token does not verify.
+	"InvalidIdentityToken", "IDPRejectedClaim",
 }
 
 // deniedParts mark an error code as a denial wherever in it they stand: AccessDenied, AccessDeniedException,

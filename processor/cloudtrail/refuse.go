@@ -80,7 +80,7 @@ type Refusal struct {
 	// Offset is where the bad part starts, in bytes of the text that it was found in (see Event.Offset).
 	Offset int64
 	// Raw is the bad part; it aliases the payload. When streaming, only the first 64 KiB of a part that is larger than
-	// Limits.RecordBytes. It is empty for what is missing.
+	// Limits.RecordBytes. It is empty for what is missing: a comma, or what gzip did not expand to.
 	Raw []byte
 	// Count is how many bad parts this stands for: 1, except under ReasonMore.
 	Count int
@@ -135,9 +135,6 @@ func quote(raw []byte) string {
 
 // kindOf names the JSON type of a value by its first byte.
 func kindOf(value []byte) string {
-	if len(value) == 0 {
-		return "nothing"
-	}
 	switch value[0] {
 	case '{':
 		return "an object"

@@ -15,6 +15,8 @@ import (
 
 	"github.com/caarlos0/env/v11"
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
@@ -28,8 +30,10 @@ import (
 )
 
 // Config is the whole tree. Every setting can also be given in the environment: FARCALL_, the path in capitals, joined by
-// underscores, such as FARCALL_KAFKA_BROKERS; lists are comma-separated there.
+// underscores, such as FARCALL_KAFKA_BROKERS; lists are comma-separated there, and an empty variable is as good as none. The
+// rules of route.ignore are for files alone. deploy/CONFIG.md is made of the comments on the fields.
 type Config struct {
+	// Stages that this process runs: route, detect, triage.
 	Stages  []string `yaml:"stages" env:"STAGES"`
 	Kafka   Kafka    `yaml:"kafka" envPrefix:"KAFKA_"`
 	Topics  Topics   `yaml:"topics" envPrefix:"TOPICS_"`
@@ -45,103 +49,155 @@ type Config struct {
 
 // Kafka says how to reach the brokers.
 type Kafka struct {
-	Brokers  []string `yaml:"brokers" env:"BROKERS"`
-	ClientID string   `yaml:"client_id" env:"CLIENT_ID"`
-	TLS      TLS      `yaml:"tls" envPrefix:"TLS_"`
-	SASL     SASL     `yaml:"sasl" envPrefix:"SASL_"`
+	// Brokers to start from, each host:port.
+	Brokers []string `yaml:"brokers" env:"BROKERS"`
+	// What the brokers call this client, in their logs and quotas.
+	ClientID string `yaml:"client_id" env:"CLIENT_ID"`
+	TLS      TLS    `yaml:"tls" envPrefix:"TLS_"`
+	SASL     SASL   `yaml:"sasl" envPrefix:"SASL_"`
 }
 
 // TLS to the brokers.
 type TLS struct {
-	Enabled  bool   `yaml:"enabled" env:"ENABLED"`
-	CAFile   string `yaml:"ca_file" env:"CA_FILE"`
+	// Encrypts the connections to the brokers with TLS 1.2 or newer.
+	Enabled bool `yaml:"enabled" env:"ENABLED"`
+	// PEM file of the authorities that may vouch for the brokers. Empty: those of the system.
+	CAFile string `yaml:"ca_file" env:"CA_FILE"`
+	// PEM file of the certificate that farcall shows the brokers; goes with key_file.
 	CertFile string `yaml:"cert_file" env:"CERT_FILE"`
-	KeyFile  string `yaml:"key_file" env:"KEY_FILE"`
+	// PEM file of the private key of that certificate.
+	KeyFile string `yaml:"key_file" env:"KEY_FILE"`
 }
 
 // SASL to the brokers.
 type SASL struct {
-	Mechanism    string `yaml:"mechanism" env:"MECHANISM"` // "", plain, scram-sha-256 or scram-sha-512
-	Username     string `yaml:"username" env:"USERNAME"`
-	Password     string `yaml:"password" env:"PASSWORD"`
+	// plain (over TLS alone), scram-sha-256 or scram-sha-512. Empty: none.
+	Mechanism string `yaml:"mechanism" env:"MECHANISM"`
+	// Name to log in with.
+	Username string `yaml:"username" env:"USERNAME"`
+	// Password to log in with. Better in the environment, or in password_file.
+	Password string `yaml:"password" env:"PASSWORD"`
+	// File that holds the password; the end of its line does not count.
 	PasswordFile string `yaml:"password_file" env:"PASSWORD_FILE"`
 }
 
 // Topics names the raw topics and sizes farcall's own.
 type Topics struct {
-	Raw            []string      `yaml:"raw" env:"RAW"`
-	Prefix         string        `yaml:"prefix" env:"PREFIX"`
-	Partitions     int32         `yaml:"partitions" env:"PARTITIONS"`
-	Replication    int16         `yaml:"replication" env:"REPLICATION"`
-	Retention      time.Duration `yaml:"retention" env:"RETENTION"`
+	// Topics on which CloudTrail arrives.
+	Raw []string `yaml:"raw" env:"RAW"`
+	// First part of the names of farcall's own topics, groups and transactions: two installations on one cluster differ in it.
+	Prefix string `yaml:"prefix" env:"PREFIX"`
+	// Partitions of the topics between the stages, 1 to 4096: the most workers of a stage. Fixed once the topics exist.
+	Partitions int32 `yaml:"partitions" env:"PARTITIONS"`
+	// Replicas of the topics that `farcall topics apply` creates. -1: the broker's default.
+	Replication int16 `yaml:"replication" env:"REPLICATION"`
+	// How long the topics between the stages keep records, 1h to 87600h: the longest outage of a stage that loses nothing.
+	Retention time.Duration `yaml:"retention" env:"RETENTION"`
+	// How long alerts and dead letters are kept, 1h to 87600h.
 	AlertRetention time.Duration `yaml:"alert_retention" env:"ALERT_RETENTION"`
 }
 
 // State says where rows live on this machine.
 type State struct {
-	Dir           string `yaml:"dir" env:"DIR"`
-	Slot          string `yaml:"slot" env:"SLOT"`
-	CacheBytes    int64  `yaml:"cache_bytes" env:"CACHE_BYTES"`
+	// Folder of the rows, on a disk of this machine. It belongs to one process at a time.
+	Dir string `yaml:"dir" env:"DIR"`
+	// Place of this process in the installation, such as a pod's ordinal. Empty: made once, and kept in the folder.
+	Slot string `yaml:"slot" env:"SLOT"`
+	// Block cache of all stores together, in bytes, 1 MiB to 1 TiB.
+	CacheBytes int64 `yaml:"cache_bytes" env:"CACHE_BYTES"`
+	// Memtable of a store, in bytes, 256 KiB to 1 GiB. Each partition of detect and triage has a store, with two at the most.
 	MemTableBytes uint64 `yaml:"memtable_bytes" env:"MEMTABLE_BYTES"`
 }
 
 // Geo names the geolocation database.
 type Geo struct {
-	Database     string        `yaml:"database" env:"DATABASE"`
-	CacheEntries int           `yaml:"cache_entries" env:"CACHE_ENTRIES"`
-	ReloadEvery  time.Duration `yaml:"reload_every" env:"RELOAD_EVERY"`
+	// MaxMind DB file with countries or cities, reloaded when it changes. Empty: the embedded database.
+	Database string `yaml:"database" env:"DATABASE"`
+	// Addresses that each task of route remembers, 64 bytes each, 1 to 1048576.
+	CacheEntries int `yaml:"cache_entries" env:"CACHE_ENTRIES"`
+	// How often the file is looked at for a change, 1s to 24h.
+	ReloadEvery time.Duration `yaml:"reload_every" env:"RELOAD_EVERY"`
 }
 
 // Route are the settings of route.
 type Route struct {
-	Workers       int           `yaml:"workers" env:"WORKERS"`
-	Start         string        `yaml:"start" env:"START"`
-	Skew          time.Duration `yaml:"skew" env:"SKEW"`
-	RecordBytes   int           `yaml:"record_bytes" env:"RECORD_BYTES"`
-	Depth         int           `yaml:"depth" env:"DEPTH"`
-	ExpandedBytes int64         `yaml:"expanded_bytes" env:"EXPANDED_BYTES"`
-	MemoryEntries int           `yaml:"memory_entries" env:"MEMORY_ENTRIES"`
-	Ignore        []route.Rule  `yaml:"ignore" env:"-"`
+	// Workers of route in this process, 1 to 64; each is a member of the group.
+	Workers int `yaml:"workers" env:"WORKERS"`
+	// Where a raw partition without a committed offset is begun: earliest or latest.
+	Start string `yaml:"start" env:"START"`
+	// How far an event may lie ahead of its record's timestamp before it is refused, 0s to 24h.
+	Skew time.Duration `yaml:"skew" env:"SKEW"`
+	// Largest CloudTrail record, in bytes of JSON, 1 KiB to 16 MiB.
+	RecordBytes int `yaml:"record_bytes" env:"RECORD_BYTES"`
+	// Levels of objects and arrays in a record, 8 to 1000.
+	Depth int `yaml:"depth" env:"DEPTH"`
+	// What the gzip in one raw record may expand to, in bytes, 1 MiB to 1 GiB.
+	ExpandedBytes int64 `yaml:"expanded_bytes" env:"EXPANDED_BYTES"`
+	// Presences remembered for each raw partition, about 20 bytes each, 1024 to 268435456. With too few, more is told twice.
+	MemoryEntries int `yaml:"memory_entries" env:"MEMORY_ENTRIES"`
+	// Rules that drop events at the door, each counted by its name.
+	Ignore []route.Rule `yaml:"ignore" env:"-"`
 }
 
 // Detect are the settings of detect.
 type Detect struct {
-	Workers      int           `yaml:"workers" env:"WORKERS"`
-	Scope        string        `yaml:"scope" env:"SCOPE"`
-	Pane         time.Duration `yaml:"pane" env:"PANE"`
-	Window       time.Duration `yaml:"window" env:"WINDOW"`
-	LookBack     time.Duration `yaml:"look_back" env:"LOOK_BACK"`
-	Floor        float64       `yaml:"floor" env:"FLOOR"`
-	CacheEntries int           `yaml:"cache_entries" env:"CACHE_ENTRIES"`
+	// Workers of detect in this process, 1 to 64; each is a member of the group.
+	Workers int `yaml:"workers" env:"WORKERS"`
+	// What a method is counted in: organisation or account. Fixed once there is state.
+	Scope string `yaml:"scope" env:"SCOPE"`
+	// Width of a pane, 1m to 24h, in whole seconds. Fixed once there is state.
+	Pane time.Duration `yaml:"pane" env:"PANE"`
+	// How far back the distribution of a method reaches, at most 9600h: a multiple of the pane.
+	Window time.Duration `yaml:"window" env:"WINDOW"`
+	// How far raw partitions may lie apart in event time, 0s to the window: rows outlive the window by it.
+	LookBack time.Duration `yaml:"look_back" env:"LOOK_BACK"`
+	// Least method score that is forwarded to triage, 0 to 100.
+	Floor float64 `yaml:"floor" env:"FLOOR"`
+	// Principals and panes held in memory by each partition of detect, about 50 bytes each, 1024 to 1073741824.
+	CacheEntries int `yaml:"cache_entries" env:"CACHE_ENTRIES"`
 }
 
 // Triage are the settings of triage.
 type Triage struct {
-	Workers   int     `yaml:"workers" env:"WORKERS"`
+	// Workers of triage in this process, 1 to 64; each is a member of the group.
+	Workers int `yaml:"workers" env:"WORKERS"`
+	// Least alert score that makes an alert, from detect.floor to 100.
 	Threshold float64 `yaml:"threshold" env:"THRESHOLD"`
 }
 
 // Stream are the settings of the transactional loop.
 type Stream struct {
-	CommitInterval     time.Duration `yaml:"commit_interval" env:"COMMIT_INTERVAL"`
-	CommitStretch      time.Duration `yaml:"commit_stretch" env:"COMMIT_STRETCH"`
-	SessionTimeout     time.Duration `yaml:"session_timeout" env:"SESSION_TIMEOUT"`
+	// Time between commits while batches are small, from 1ms to a quarter of the transaction timeout: the floor of the latency.
+	CommitInterval time.Duration `yaml:"commit_interval" env:"COMMIT_INTERVAL"`
+	// Time between commits under load, from the commit interval to a quarter of the transaction timeout.
+	CommitStretch time.Duration `yaml:"commit_stretch" env:"COMMIT_STRETCH"`
+	// How long a member may be silent before its partitions go to others, 6s to 5m.
+	SessionTimeout time.Duration `yaml:"session_timeout" env:"SESSION_TIMEOUT"`
+	// How long a dead member's transaction may stay open, 1s to 15m: readers of what it wrote wait for its end.
 	TransactionTimeout time.Duration `yaml:"transaction_timeout" env:"TRANSACTION_TIMEOUT"`
-	RestoreStall       time.Duration `yaml:"restore_stall" env:"RESTORE_STALL"`
-	FetchMaxBytes      int32         `yaml:"fetch_max_bytes" env:"FETCH_MAX_BYTES"`
+	// How long a restore may stand still before it is given up, 1s to 1h.
+	RestoreStall time.Duration `yaml:"restore_stall" env:"RESTORE_STALL"`
+	// Answer to one fetch, in bytes, 1 MiB to 256 MiB; a worker may buffer two.
+	FetchMaxBytes int32 `yaml:"fetch_max_bytes" env:"FETCH_MAX_BYTES"`
 }
 
 // Console is the HTTP port.
 type Console struct {
-	Listen    string `yaml:"listen" env:"LISTEN"`
+	// host:port of health checks and metrics. Other than loopback needs token_file.
+	Listen string `yaml:"listen" env:"LISTEN"`
+	// File that holds the bearer token which every request but the health checks must carry.
 	TokenFile string `yaml:"token_file" env:"TOKEN_FILE"`
-	CertFile  string `yaml:"cert_file" env:"CERT_FILE"`
-	KeyFile   string `yaml:"key_file" env:"KEY_FILE"`
+	// PEM file of the certificate of the port, which then speaks TLS; goes with key_file.
+	CertFile string `yaml:"cert_file" env:"CERT_FILE"`
+	// PEM file of the private key of that certificate.
+	KeyFile string `yaml:"key_file" env:"KEY_FILE"`
 }
 
 // Log says what is logged and how.
 type Log struct {
-	Level  string `yaml:"level" env:"LEVEL"`
+	// debug, info, warn or error.
+	Level string `yaml:"level" env:"LEVEL"`
+	// text or json.
 	Format string `yaml:"format" env:"FORMAT"`
 }
 
@@ -164,8 +220,9 @@ func Default() Config {
 	}
 }
 
-// Load reads defaults, then the file at path if there is one named, then the environment, and checks the result. Unknown
-// keys are errors. The error holds every problem that was found.
+// Load reads defaults, then the file at path if there is one named, then the variables in environ, of the form of os.Environ,
+// and checks the result. Unknown keys in the file are errors; it holds one YAML document at the most. The error holds every
+// problem that was found, or the first of a file that can't be read as settings.
 func Load(path string, environ []string) (Config, error) {
 	c := Default()
 	if path != "" {
@@ -173,20 +230,59 @@ func Load(path string, environ []string) (Config, error) {
 		if err != nil {
 			return c, fmt.Errorf("read configuration: %w", err)
 		}
-		if err := yaml.UnmarshalWithOptions(b, &c, yaml.Strict()); err != nil {
+		if err := c.read(b); err != nil {
 			return c, fmt.Errorf("configuration %s:\n%s", path, yaml.FormatError(err, false, true))
 		}
 	}
-	vars := map[string]string{}
-	for _, kv := range environ {
-		k, v, _ := strings.Cut(kv, "=")
-		vars[k] = v
-	}
-	var problems []error
-	if err := env.ParseWithOptions(&c, env.Options{Prefix: "FARCALL_", Environment: vars}); err != nil {
-		problems = append(problems, fmt.Errorf("environment: %w", err))
-	}
+	problems := c.readEnvironment(environ)
 	return c, errors.Join(append(problems, c.Validate())...)
+}
+
+// read lays the settings of a file over those in c.
+func (c *Config) read(b []byte) error {
+	f, err := parser.ParseBytes(b, 0)
+	if err != nil {
+		return err
+	}
+	var settings ast.Node
+	for _, doc := range f.Docs {
+		// A file of comments has a document without a body; decoding that would clear every default.
+		switch {
+		case doc.Body == nil || doc.Body.Type() == ast.CommentType || doc.Body.Type() == ast.NullType:
+		case settings != nil:
+			return fmt.Errorf("line %d: a second YAML document, where one is all that is read", doc.Body.GetToken().Position.Line)
+		default:
+			settings = doc.Body
+		}
+	}
+	if settings == nil {
+		return nil
+	}
+	return yaml.NodeToValue(settings, c, yaml.Strict())
+}
+
+const envPrefix = "FARCALL_"
+
+// readEnvironment lays the variables over the settings in c. One by one, so that each problem names its variable.
+func (c *Config) readEnvironment(environ []string) (problems []error) {
+	known, err := env.GetFieldParamsWithOptions(c, env.Options{Prefix: envPrefix})
+	if err != nil {
+		return []error{err}
+	}
+	for _, kv := range environ {
+		name, _, _ := strings.Cut(kv, "=")
+		if !slices.ContainsFunc(known, func(p env.FieldParams) bool { return p.Key == name }) {
+			continue
+		}
+		if err := env.ParseWithOptions(c, env.Options{Prefix: envPrefix, Environment: env.ToMap([]string{kv})}); err != nil {
+			var parse env.ParseError // its own text names the Go field, not the variable
+			if errors.As(err, &parse) {
+				err = parse.Err
+			}
+			problems = append(problems, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return problems
 }
 
 // Validate reports every illegal setting and combination at once.
@@ -228,11 +324,20 @@ func (c *Config) Validate() error {
 	if c.Kafka.SASL.Mechanism != "" && c.Kafka.SASL.Username == "" {
 		bad("kafka.sasl.username", "needed by kafka.sasl.mechanism")
 	}
+	if c.Kafka.SASL.Mechanism != "" && c.Kafka.SASL.Password == "" && c.Kafka.SASL.PasswordFile == "" {
+		bad("kafka.sasl", "kafka.sasl.mechanism needs password or password_file")
+	}
+	if c.Kafka.SASL.Mechanism == "" && (c.Kafka.SASL.Username != "" || c.Kafka.SASL.Password != "" || c.Kafka.SASL.PasswordFile != "") {
+		bad("kafka.sasl.mechanism", "without one nobody logs in, and the name and password below kafka.sasl are for nothing")
+	}
 	if c.Kafka.SASL.Password != "" && c.Kafka.SASL.PasswordFile != "" {
 		bad("kafka.sasl", "give password or password_file, not both")
 	}
 	if c.Kafka.SASL.Mechanism == "plain" && !c.Kafka.TLS.Enabled {
 		bad("kafka.sasl.mechanism", "plain sends the password in the clear: enable kafka.tls, or use scram-sha-512")
+	}
+	if !c.Kafka.TLS.Enabled && (c.Kafka.TLS.CAFile != "" || c.Kafka.TLS.CertFile != "" || c.Kafka.TLS.KeyFile != "") {
+		bad("kafka.tls.enabled", "is false, and the files below kafka.tls are for nothing: the connections are in the clear")
 	}
 	if (c.Kafka.TLS.CertFile == "") != (c.Kafka.TLS.KeyFile == "") {
 		bad("kafka.tls", "cert_file and key_file go together")

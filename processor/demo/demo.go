@@ -190,7 +190,6 @@ func (d *director) play(ctx context.Context, s *Story, live time.Duration) error
 	if err := d.drain(ctx, "live"); err != nil {
 		return err
 	}
-	d.v.status("")
 	return ctx.Err()
 }
 
@@ -234,6 +233,7 @@ func (d *director) drain(ctx context.Context, what string) error {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+	d.v.status("")
 	return d.obs.settle(ctx, d.adm, topics.NamesFor(p).Alerts)
 }
 

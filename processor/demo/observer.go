@@ -190,11 +190,11 @@ func (o *observer) summary(seed uint64) {
 	}
 	o.v.say("\n%d of %d intrusions caught; %d false alarm%s in the live hours, %d alert%s in the thirty days before.",
 		intrusions(o.plants)-missed, intrusions(o.plants), falsely, plural(falsely), o.before, plural(o.before))
-	o.v.say("%s", strings.TrimSpace(fmt.Sprintf(`
+	o.v.say("\n%s", strings.TrimSpace(fmt.Sprintf(`
 Go on:
-  farcall demo --seed %d          another organisation, other intrusions
-  farcall scan AWSLogs/           your own CloudTrail files, no Kafka needed
-  farcall topics apply && farcall run    your own Kafka (FARCALL_KAFKA_BROKERS, FARCALL_TOPICS_RAW; farcall config print)`, seed+1)))
+  make demo ARGS="--seed %d"                     another organisation, other intrusions
+  bin/farcall scan AWSLogs/                     your own CloudTrail files, no Kafka needed
+  bin/farcall topics apply; bin/farcall run     your own Kafka: see README.md`, seed+1)))
 }
 
 func plural(n int) string {

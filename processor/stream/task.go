@@ -30,9 +30,6 @@ func (p phase) String() string {
 	return [...]string{"assigned", "opening", "restoring", "running", "revoking", "closed"}[p]
 }
 
-// phases lists all phases.
-func phases() []phase { return []phase{assigned, opening, restoring, running, revoking, closed} }
-
 var legal = map[phase][]phase{
 	assigned:  {opening, revoking},
 	opening:   {restoring, running, revoking},

@@ -38,11 +38,10 @@ type worker struct {
 	tasks map[partition]*partitionTask
 
 	// Group callbacks run on the client's goroutines and only record what the group wants; settle acts on it.
-	mu        sync.Mutex
-	owned     map[partition]bool // by the assignor's latest word; nil before the first
-	arrivals  map[partition]committedOffset
-	fetched   map[partition]committedOffset
-	callbacks error
+	mu       sync.Mutex
+	owned    map[partition]bool // by the assignor's latest word; nil before the first
+	arrivals map[partition]committedOffset
+	fetched  map[partition]committedOffset
 
 	// poison holds records whose processing panicked: they become dead letters when they come again.
 	poison map[source]string

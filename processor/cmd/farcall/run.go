@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/farcall/farcall/processor"
+	"github.com/farcall/farcall/processor/config"
 	"github.com/farcall/farcall/topics"
 )
 
@@ -38,11 +40,27 @@ type topicsCommand struct {
 	Check topicsCheck `cmd:"" help:"Report every difference from the declaration. Exit status 1 when there is one."`
 }
 
-type topicsApply struct{ configFlag }
+type topicsApply struct {
+	configFlag
+	RawPartitions int32 `placeholder:"N" help:"Also create the raw topics (topics.raw) that are missing, with N partitions: for a first try. Yours are your own business."`
+}
 
 func (c *topicsApply) Run(ctx context.Context) error {
-	return withTopics(ctx, c.configFlag, func(ctx context.Context, adm *kadm.Client, o topics.Options, replication int16) ([]topics.Finding, error) {
-		created, findings, err := topics.Apply(ctx, adm, o, replication)
+	return withTopics(ctx, c.configFlag, func(ctx context.Context, adm *kadm.Client, cfg *config.Config) ([]topics.Finding, error) {
+		for _, raw := range cfg.Topics.Raw {
+			if c.RawPartitions <= 0 {
+				break
+			}
+			_, err := adm.CreateTopic(ctx, c.RawPartitions, cfg.Topics.Replication, nil, raw)
+			switch {
+			case errors.Is(err, kerr.TopicAlreadyExists):
+			case err != nil:
+				return nil, fmt.Errorf("create raw topic %s: %w", raw, err)
+			default:
+				fmt.Println("created", raw)
+			}
+		}
+		created, findings, err := topics.Apply(ctx, adm, cfg.TopicOptions(), cfg.Topics.Replication)
 		for _, t := range created {
 			fmt.Println("created", t)
 		}
@@ -53,12 +71,12 @@ func (c *topicsApply) Run(ctx context.Context) error {
 type topicsCheck struct{ configFlag }
 
 func (c *topicsCheck) Run(ctx context.Context) error {
-	return withTopics(ctx, c.configFlag, func(ctx context.Context, adm *kadm.Client, o topics.Options, _ int16) ([]topics.Finding, error) {
-		return topics.Check(ctx, adm, o)
+	return withTopics(ctx, c.configFlag, func(ctx context.Context, adm *kadm.Client, cfg *config.Config) ([]topics.Finding, error) {
+		return topics.Check(ctx, adm, cfg.TopicOptions())
 	})
 }
 
-func withTopics(ctx context.Context, f configFlag, do func(context.Context, *kadm.Client, topics.Options, int16) ([]topics.Finding, error)) error {
+func withTopics(ctx context.Context, f configFlag, do func(context.Context, *kadm.Client, *config.Config) ([]topics.Finding, error)) error {
 	cfg, err := f.load()
 	if err != nil {
 		return err
@@ -74,7 +92,7 @@ func withTopics(ctx context.Context, f configFlag, do func(context.Context, *kad
 	defer cl.Close()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	findings, err := do(ctx, kadm.NewClient(cl), cfg.TopicOptions(), cfg.Topics.Replication)
+	findings, err := do(ctx, kadm.NewClient(cl), &cfg)
 	if err != nil {
 		return err
 	}

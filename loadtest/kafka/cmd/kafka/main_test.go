@@ -72,6 +72,12 @@ func TestUpAndDown(t *testing.T) {
 	if beside.PID(1) == 0 {
 		t.Error("another broker ended too")
 	}
+	if out, _, err := command(t, "up", "--dir", dir); err != nil || !strings.HasPrefix(out, "BROKERS=") {
+		t.Errorf("up after down printed %q, %v", out, err)
+	}
+	if _, _, err := command(t, "down", "--dir", dir); err != nil {
+		t.Error(err)
+	}
 
 	taken := strings.TrimPrefix(beside.Brokers()[0], "127.0.0.1:")
 	if _, _, err := command(t, "up", "--dir", dir, "--port", taken); err == nil || !strings.Contains(err.Error(), "port "+taken) {

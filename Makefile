@@ -1,0 +1,48 @@
+# Few, stable targets; `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+FUZZTIME    ?= 30s
+
+# Without cgo the binary is static, and builds in half the time.
+export CGO_ENABLED ?= 0
+
+.PHONY: help build demo test lint bench fuzz throughput kafka-up kafka-down
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/farcall
+	go build -trimpath -ldflags='-s -w' -o bin/farcall ./processor/cmd/farcall
+
+demo: build ## watch farcall find intrusions on an embedded broker (ARGS="--seed 8")
+	bin/farcall demo $(ARGS)
+
+test: ## all tests, the concurrent ones with the race detector (needs a C compiler), Apache Kafka too where there is a Java
+	go test ./...
+	@if command -v $${CC:-cc} >/dev/null; then CGO_ENABLED=1 go test -race ./processor/stream ./state ./processor/geo; \
+	else echo "SKIPPED: no C compiler, so no race detector"; test -z "$$FARCALL_NO_SKIP"; fi
+
+lint: ## gofmt, go vet, staticcheck, go mod tidy, import direction
+	@out=$$(gofmt -l .); test -z "$$out" || { echo "not gofmt-ed:"; echo "$$out"; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	go mod tidy -diff
+	go test ./processor/lint
+
+bench: ## benchmarks of the hot path
+	go test -run '^$$' -bench . -benchmem ./processor/cloudtrail ./processor/geo ./processor/detect
+
+fuzz: ## every fuzz target for FUZZTIME
+	@set -e; for pkg in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg; done; done
+
+throughput: ## the pipeline against a bare consumer, on Apache Kafka; prints the table of loadtest/RESULTS.md
+	go run ./loadtest/throughput
+
+kafka-up: ## start Apache Kafka on loopback in the background (needs Java 17 and Maven)
+	@go run ./loadtest/kafka/cmd/kafka up
+
+kafka-down: ## stop it
+	@go run ./loadtest/kafka/cmd/kafka down
