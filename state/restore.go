@@ -39,7 +39,7 @@ type Restored struct {
 	Wiped string
 }
 
-// restoreBatchBytes bounds the rows that a restore holds in memory and writes in one Pebble batch; 8 MB batches measured
+// restoreBatchBytes bounds the rows that a restore writes in one Pebble batch; 8 MB batches measured
 // fastest where rows arrive unsorted.
 const restoreBatchBytes = 8 << 20
 
@@ -138,14 +138,19 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 			}
 		}
 		moved := false
-		fs.EachRecord(func(rec *kgo.Record) {
+		for _, rec := range fs.Records() {
 			moved = true
 			next = rec.Offset + 1
 			if !rec.Attrs.IsControl() {
 				rows = append(rows, Row{rec.Key, rec.Value})
 				size += len(rec.Key) + len(rec.Value)
 			}
-		})
+			if size >= restoreBatchBytes {
+				if err := apply(); err != nil {
+					return out, err
+				}
+			}
+		}
 		switch {
 		case moved:
 			progress = time.Now()
@@ -154,13 +159,8 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 		case time.Since(progress) > r.quiet && r.ended(ctx, cl, id, next, target):
 			next = target
 		}
-		if size >= restoreBatchBytes || next >= target {
-			if err := apply(); err != nil {
-				return out, err
-			}
-		}
 	}
-	return out, nil
+	return out, apply()
 }
 
 // ended asks the leader itself whether nothing is left to read in [next, target): compaction can empty the batches there,

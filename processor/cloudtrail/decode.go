@@ -102,7 +102,8 @@ type Decoder struct {
 	w         wire
 	resources []Resource // backs w.Resources
 	unquoted  []byte     // backs the strings of w that had escapes in them
-	yes, no   bool       // what Event.ReadOnly and Event.ManagementEvent point to
+	clock     clock
+	yes, no   bool // what Event.ReadOnly and Event.ManagementEvent point to
 	carrier   carrier
 	str       json.RawMessage
 	refusal   Refusal
@@ -115,6 +116,7 @@ type Decoder struct {
 // layer holds the buffers of one level of envelopes.
 type layer struct {
 	text     text
+	last     model  // of the list that is being decoded
 	unquoted []byte // the inside of a JSON string
 	binary   []byte // decoded base64
 	plain    []byte // expanded gzip
@@ -135,7 +137,7 @@ func NewDecoder(l Limits) *Decoder {
 	if l.ExpandedBytes <= 0 {
 		l.ExpandedBytes = def.ExpandedBytes
 	}
-	return &Decoder{limits: l, window: min(unscanned, l.RecordBytes), yes: true, resources: make([]Resource, 0, 8)}
+	return &Decoder{limits: l, window: min(unscanned, l.RecordBytes), yes: true, resources: make([]Resource, 0, 4)}
 }
 
 func (d *Decoder) begin(h Handler, payload bool) {
@@ -406,7 +408,8 @@ func (d *Decoder) nextValue(layer int) {
 // list decodes the array at the front of t, element by element. Like value and lists it reports whether what follows can
 // be decoded; if not, it has refused the rest, up to the next line that starts like a value.
 func (d *Decoder) list(t *text, layer int) bool {
-	var mark marker
+	last := &d.layers[layer].last
+	*last = model{}
 	t.pos++
 	for first := true; ; first = false {
 		t.fill(lookahead)
@@ -423,7 +426,7 @@ func (d *Decoder) list(t *text, layer int) bool {
 			return true
 		case c == ']' || c == ',':
 			d.refuse(ReasonSyntax, t.offset(0), nil, "a comma with no record beside it")
-		case !d.value(t, layer, &mark):
+		case !d.value(t, layer, last):
 			return false
 		}
 		for {
@@ -526,46 +529,90 @@ func (d *Decoder) attribute(t *text) bool {
 	return true
 }
 
-// marker is how the last good record of a list started, for guessing where the next one does.
+// marker is how a record starts, for guessing where the next one does: up to the end of its first key.
 type marker struct {
-	buf [64]byte
-	n   int
+	text []byte
+	// anchor is where its first capital letter is. Brackets, quotes and small letters are everywhere in a record.
+	anchor int
+}
+
+func markerOf(record []byte) marker {
+	m := marker{text: firstKey(record)}
+	for i, c := range m.text {
+		if 'A' <= c && c <= 'Z' {
+			m.anchor = i
+			break
+		}
+	}
+	return m
+}
+
+// find is where the marker next stands in b, at from or later, or -1.
+func (m *marker) find(b []byte, from int) int {
+	if len(m.text) == 0 {
+		return -1
+	}
+	for i := from + m.anchor; i < len(b); i++ {
+		j := bytes.IndexByte(b[i:], m.text[m.anchor])
+		if j < 0 {
+			break
+		}
+		i += j
+		if start := i - m.anchor; bytes.HasPrefix(b[start:], m.text) {
+			return start
+		}
+	}
+	return -1
+}
+
+// model is the last good record of a list, by which the next one is guessed.
+type model struct {
+	marker
+	size int
+	buf  [firstKeyReach]byte // backs marker.text
 }
 
 // of is the marker to look for behind the object, or what is left of one, at the front of b.
-func (m *marker) of(b []byte) []byte {
-	if m.n > 0 && bytes.HasPrefix(b, m.buf[:m.n]) {
-		return m.buf[:m.n]
+func (m *model) of(b []byte) marker {
+	if len(m.text) > 0 && bytes.HasPrefix(b, m.text) {
+		return m.marker
 	}
-	return firstKey(b)
+	return markerOf(b)
 }
 
-func (m *marker) learn(good []byte) {
-	if m.n == 0 || !bytes.HasPrefix(good, m.buf[:m.n]) {
-		m.n = copy(m.buf[:], firstKey(good))
+func (m *model) learn(good []byte) {
+	m.size = len(good)
+	if len(m.text) > 0 && bytes.HasPrefix(good, m.text) {
+		return
 	}
+	m.marker = markerOf(good)
+	m.text = append(m.buf[:0], m.text...)
 }
 
 // guess is where the object at the front of t may end, give or take blanks and what separates it from the next; 0 if there
-// is no saying. mark is nil outside of lists.
-func (d *Decoder) guess(t *text, mark *marker) int {
+// is no saying. last is nil outside of lists.
+func (d *Decoder) guess(t *text, last *model) int {
 	rest := t.rest()
 	all := len(rest) <= d.window
 	if !all {
 		rest = rest[:d.window]
 	}
-	if mark == nil {
+	var mark marker
+	from := 1
+	if last == nil {
 		if i := bytes.IndexByte(rest, '\n'); i > 0 {
 			if line := trimRight(rest[:i]); line[len(line)-1] == '}' {
 				return i
 			}
 		}
-		mark = &marker{}
+		mark = markerOf(rest)
+	} else {
+		mark = last.of(rest)
+		// Neighbours are often of a size. To find the one after the next does no harm: Parse stops where the record ends.
+		from = max(1, last.size/2)
 	}
-	if m := mark.of(rest); len(m) > 0 {
-		if i := bytes.Index(rest[1:], m); i >= 0 {
-			return 1 + i
-		}
+	if i := mark.find(rest, from); i > 0 {
+		return i
 	}
 	if all {
 		return len(rest)
@@ -573,22 +620,22 @@ func (d *Decoder) guess(t *text, mark *marker) int {
 	return 0
 }
 
-// value decodes one element of a list, or the object or string at the front of a sequence (mark is nil).
-func (d *Decoder) value(t *text, layer int, mark *marker) bool {
+// value decodes one element of a list, or the object or string at the front of a sequence (last is nil).
+func (d *Decoder) value(t *text, layer int, last *model) bool {
 	c := t.buf[t.pos]
 	if !startsValue(c) {
-		return d.broken(t, layer, mark, grammar(d.fillWindow(t)))
+		return d.broken(t, layer, last, grammar(d.fillWindow(t)))
 	}
 	if c == '{' {
-		if n := d.guess(t, mark); n > 0 {
+		if n := d.guess(t, last); n > 0 {
 			rest, err := d.parse(t.rest()[:n])
-			if d.parsed(t, n-len(rest), layer, mark, err) {
+			if d.parsed(t, n-len(rest), layer, last, err) {
 				return true
 			}
 			// Was the guess wrong, or is the record? encoding/json looks no further than the break. Counting brackets
 			// would, up to the limit, again for each record that lacks one.
 			if found := grammar(d.fillWindow(t)); found.bad != nil {
-				return d.broken(t, layer, mark, found)
+				return d.broken(t, layer, last, found)
 			}
 		}
 	}
@@ -613,11 +660,11 @@ func (d *Decoder) value(t *text, layer int, mark *marker) bool {
 		}
 	case c == '{':
 		rest, err := d.parse(t.rest()[:e.n])
-		if len(rest) == 0 && d.parsed(t, e.n, layer, mark, err) {
+		if len(rest) == 0 && d.parsed(t, e.n, layer, last, err) {
 			return true
 		}
 	}
-	return d.broken(t, layer, mark, grammar(d.fillWindow(t)))
+	return d.broken(t, layer, last, grammar(d.fillWindow(t)))
 }
 
 // What a Decoder may spend on looking for the ends of values that have none: without a limit, a payload of nothing but
@@ -649,14 +696,14 @@ func (d *Decoder) closes(t *text, window []byte) int {
 }
 
 // parsed passes on what has been parsed from the first n bytes of t, unless that was not JSON.
-func (d *Decoder) parsed(t *text, n, layer int, mark *marker, err error) bool {
+func (d *Decoder) parsed(t *text, n, layer int, last *model, err error) bool {
 	if err != nil && !isType(err) {
 		return false
 	}
-	if mark != nil {
-		mark.learn(t.rest())
-	}
 	raw, off := trimRight(t.rest()[:n]), t.offset(0)
+	if last != nil {
+		last.learn(raw)
+	}
 	t.pos += n
 	if err != nil {
 		d.mistyped(raw, off, t.fixed, layer, err)
@@ -674,7 +721,7 @@ func (d *Decoder) fillWindow(t *text) []byte {
 }
 
 // broken refuses the value at the front of t, which is no good record, and finds out where to go on behind it.
-func (d *Decoder) broken(t *text, layer int, mark *marker, found verdict) bool {
+func (d *Decoder) broken(t *text, layer int, last *model, found verdict) bool {
 	off := t.offset(0)
 	window := d.fillWindow(t)
 	rest := t.rest()
@@ -684,7 +731,7 @@ func (d *Decoder) broken(t *text, layer int, mark *marker, found verdict) bool {
 		d.refuse(ReasonSyntax, off, rest, "")
 		return false
 	}
-	if (found.incomplete || bad != nil) && mark == nil && window[0] == '{' {
+	if (found.incomplete || bad != nil) && last == nil && window[0] == '{' {
 		if at := listAt(window, len(window)); at > 0 {
 			return d.lists(t, layer, at)
 		}
@@ -699,10 +746,10 @@ func (d *Decoder) broken(t *text, layer int, mark *marker, found verdict) bool {
 			detail = fmt.Sprintf("broken JSON: %s, %d bytes into the record", clip(bad.Error()), at)
 		}
 		n := 0
-		if mark == nil {
+		if last == nil {
 			n = d.resyncLine(t, window)
 		} else {
-			n = d.resyncList(t, window, at, mark)
+			n = d.resyncList(t, window, at, last)
 		}
 		if n == 0 {
 			return d.abandon(t, reason, detail)
@@ -777,7 +824,7 @@ func (d *Decoder) discardLine(t *text, from int, anyLine bool, r Reason, detail 
 // up to the comma before something that starts like the last good record did, or like this one. 0: no saying. The break
 // was found at bytes into the element, and window is how far to look. Brackets go first, because what starts like a record
 // may lie inside of one.
-func (d *Decoder) resyncList(t *text, window []byte, at int, mark *marker) int {
+func (d *Decoder) resyncList(t *text, window []byte, at int, last *model) int {
 	if n := d.closes(t, window); n > 0 {
 		behind := bytes.TrimLeft(t.rest()[n:], " \t\r\n")
 		if len(behind) > 0 && (behind[0] == ',' || behind[0] == ']') {
@@ -788,23 +835,20 @@ func (d *Decoder) resyncList(t *text, window []byte, at int, mark *marker) int {
 			return n
 		}
 	}
-	m := mark.buf[:mark.n]
-	if len(m) == 0 {
-		m = firstKey(window)
+	mark := last.marker
+	if len(mark.text) == 0 {
+		mark = markerOf(window)
 	}
-	if len(m) == 0 {
-		return 0
-	}
-	for from := max(1, at-len(m)); from < len(window); {
-		i := bytes.Index(window[from:], m)
+	for from := max(1, at-len(mark.text)); from < len(window); {
+		i := mark.find(window, from)
 		if i < 0 {
 			break
 		}
-		before := trimRight(window[:from+i])
+		before := trimRight(window[:i])
 		if len(before) > 1 && before[len(before)-1] == ',' {
 			return len(before) - 1
 		}
-		from += i + 1
+		from = i + 1
 	}
 	return 0
 }
@@ -851,7 +895,8 @@ func (d *Decoder) token(t *text, layer int) {
 		t.pos += len(word)
 		d.refuse(ReasonNotCloudTrail, off, word, kindOf(word)+" where a record was expected")
 	default:
-		d.discardLine(t, 0, true, ReasonNotJSON, "neither JSON nor gzip nor base64 of either: "+quote(rest[:min(len(rest), 2*quoteBytes)]))
+		rest = rest[:min(len(rest), 2*quoteBytes)]
+		d.discardLine(t, 0, true, ReasonNotJSON, "neither JSON nor gzip nor base64 of either: "+quote(rest))
 	}
 }
 
@@ -916,5 +961,9 @@ func looksBase64(b []byte) bool {
 }
 
 func isBase64(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || isDigit(c) || c == '+' || c == '/' || c == '-' || c == '_' || c == '='
+	switch c {
+	case '+', '/', '-', '_', '=':
+		return true
+	}
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || isDigit(c)
 }

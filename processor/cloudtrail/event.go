@@ -44,18 +44,19 @@ type Event struct {
 
 // Identity is the userIdentity element: who made the call.
 type Identity struct {
-	Type             string         `json:"type"`
-	PrincipalID      string         `json:"principalId"`
-	ARN              string         `json:"arn"`
-	AccountID        string         `json:"accountId"`
-	AccessKeyID      string         `json:"accessKeyId"`
-	UserName         string         `json:"userName"`
-	InvokedBy        string         `json:"invokedBy"`
-	IdentityProvider string         `json:"identityProvider"`
-	CredentialID     string         `json:"credentialId"`
-	SourceIdentity   string         `json:"sourceIdentity"` // only where it is not in SessionContext; Event.SourceIdentity reads both
-	SessionContext   SessionContext `json:"sessionContext"`
-	OnBehalfOf       OnBehalfOf     `json:"onBehalfOf"`
+	Type             string `json:"type"`
+	PrincipalID      string `json:"principalId"`
+	ARN              string `json:"arn"`
+	AccountID        string `json:"accountId"`
+	AccessKeyID      string `json:"accessKeyId"`
+	UserName         string `json:"userName"`
+	InvokedBy        string `json:"invokedBy"`
+	IdentityProvider string `json:"identityProvider"`
+	CredentialID     string `json:"credentialId"`
+	// SourceIdentity is set in records that do not have it in SessionContext. Event.SourceIdentity reads both.
+	SourceIdentity string         `json:"sourceIdentity"`
+	SessionContext SessionContext `json:"sessionContext"`
+	OnBehalfOf     OnBehalfOf     `json:"onBehalfOf"`
 }
 
 // SessionContext says how a temporary credential came about.

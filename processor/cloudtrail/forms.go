@@ -44,7 +44,7 @@ type envelope struct {
 	Message         json.RawMessage `json:"message"`         // one of logEvents
 	AWSLogs         json.RawMessage `json:"awslogs"`         // Lambda's CloudWatch Logs events
 	Kinesis         json.RawMessage `json:"kinesis"`         // one of Lambda's Kinesis events
-	Data            json.RawMessage `json:"data"`            // one of Lambda's Firehose events; a subscription that was unpacked already
+	Data            json.RawMessage `json:"data"`            // one of Lambda's Firehose events
 	GetRecordsData  json.RawMessage `json:"Data"`            // one of Kinesis' GetRecords
 	CloudTrailEvent json.RawMessage `json:"CloudTrailEvent"` // one of LookupEvents
 	Detail          json.RawMessage `json:"detail"`          // EventBridge
@@ -238,13 +238,14 @@ func (d *Decoder) event(raw []byte, off int64) {
 		return
 	}
 	var ok bool
-	if e.TimeMillis, ok = parseTime(e.EventTime); !ok {
+	if e.TimeMillis, ok = d.clock.parse(e.EventTime); !ok {
 		d.refuse(ReasonBadEventTime, off, raw, "eventTime "+quote([]byte(e.EventTime))+
 			" is no time from "+strconv.Itoa(firstYear)+" to "+strconv.Itoa(lastYear))
 		return
 	}
 	if len(e.EventSource) > 4 && e.EventSource[:4] == "aws:" {
-		d.refuse(ReasonNotCloudTrail, off, raw, "eventSource "+quote([]byte(e.EventSource))+" marks a service's notification, not a CloudTrail record")
+		d.refuse(ReasonNotCloudTrail, off, raw, "eventSource "+quote([]byte(e.EventSource))+
+			" marks a service's notification, not a CloudTrail record")
 		return
 	}
 	if name, value, want := d.texts(); want != "" {
@@ -261,26 +262,31 @@ func (d *Decoder) texts() (name string, value []byte, want string) {
 	e := &w.Event
 	d.unquoted = d.unquoted[:0]
 	var ok bool
-	if e.UserAgent, ok = d.text(w.UserAgentText); !ok {
-		return "userAgent", w.UserAgentText, "a string"
+	if len(w.UserAgentText) > 0 {
+		if e.UserAgent, ok = d.text(w.UserAgentText); !ok {
+			return "userAgent", w.UserAgentText, "a string"
+		}
 	}
 	if len(w.ErrorMessageText) > 0 {
 		if e.ErrorMessage, ok = d.text(w.ErrorMessageText); !ok {
 			return "errorMessage", w.ErrorMessageText, "a string"
 		}
 	}
-	if e.ReadOnly, ok = d.flag(w.ReadOnlyText); !ok {
-		return "readOnly", w.ReadOnlyText, "a boolean"
+	if len(w.ReadOnlyText) > 0 {
+		if e.ReadOnly, ok = d.flag(w.ReadOnlyText); !ok {
+			return "readOnly", w.ReadOnlyText, "a boolean"
+		}
 	}
-	if e.ManagementEvent, ok = d.flag(w.ManagementEventText); !ok {
-		return "managementEvent", w.ManagementEventText, "a boolean"
+	if len(w.ManagementEventText) > 0 {
+		if e.ManagementEvent, ok = d.flag(w.ManagementEventText); !ok {
+			return "managementEvent", w.ManagementEventText, "a boolean"
+		}
 	}
-	a := &e.UserIdentity.SessionContext.Attributes
-	if len(a.MFAText) > 0 {
-		switch a.MFAText[0] {
-		case 't':
+	if a := &e.UserIdentity.SessionContext.Attributes; len(a.MFAText) > 0 {
+		switch string(a.MFAText) {
+		case "true", `"true"`:
 			a.MFAAuthenticated = "true"
-		case 'f':
+		case "false", `"false"`:
 			a.MFAAuthenticated = "false"
 		default:
 			if a.MFAAuthenticated, ok = d.text(a.MFAText); !ok {
@@ -293,11 +299,8 @@ func (d *Decoder) texts() (name string, value []byte, want string) {
 
 // text is the string that a good JSON value means; null means none.
 func (d *Decoder) text(v json.RawMessage) (s string, ok bool) {
-	if len(v) == 0 || v[0] == 'n' {
-		return "", true
-	}
 	if v[0] != '"' {
-		return "", false
+		return "", v[0] == 'n'
 	}
 	b := v[1 : len(v)-1]
 	if bytes.IndexByte(b, '\\') >= 0 || !ascii.ValidPrint(b) {
@@ -308,17 +311,15 @@ func (d *Decoder) text(v json.RawMessage) (s string, ok bool) {
 	return unsafe.String(unsafe.SliceData(b), len(b)), true
 }
 
+// flag is where the boolean that a good JSON value means stands; nil for null.
 func (d *Decoder) flag(v json.RawMessage) (b *bool, ok bool) {
-	if len(v) == 0 || v[0] == 'n' {
-		return nil, true
-	}
 	switch v[0] {
 	case 't':
 		return &d.yes, true
 	case 'f':
 		return &d.no, true
 	}
-	return nil, false
+	return nil, v[0] == 'n'
 }
 
 // refuseMissing says which of the fields that make a record are not there.

@@ -75,6 +75,13 @@ func (t *text) read(n int) {
 
 // next skips blanks and says which byte comes then; ok is false at the end of the text.
 func (t *text) next() (c byte, ok bool) {
+	if t.pos < len(t.buf) && t.buf[t.pos] > ' ' {
+		return t.buf[t.pos], true
+	}
+	return t.nextAfterBlanks()
+}
+
+func (t *text) nextAfterBlanks() (c byte, ok bool) {
 	for {
 		for t.pos < len(t.buf) {
 			switch c := t.buf[t.pos]; c {
@@ -236,11 +243,12 @@ func startsValue(c byte) bool { return c == '{' || c == '[' || c == '"' }
 // is more likely the next key of a record that was printed over several lines without indentation.
 func startsLine(c byte) bool { return c == '{' || c == '[' }
 
+const firstKeyReach = 64
+
 // firstKey is the beginning of an object up to the end of its first key, `{"eventVersion"`, or empty if that is not
 // within reach. The records of one file are written by one writer, so that the next one very likely starts the same way.
 func firstKey(object []byte) []byte {
-	const reach = 64
-	object = object[:min(len(object), reach)]
+	object = object[:min(len(object), firstKeyReach)]
 	i := bytes.IndexByte(object, '"')
 	if i < 0 {
 		return nil

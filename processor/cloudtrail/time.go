@@ -34,6 +34,30 @@ func parseTime(s string) (ms int64, ok bool) {
 	return parseTimeRest(ms, rest)
 }
 
+// clock parses times, and remembers the last day, because the next time is almost always of the same.
+type clock struct {
+	day      [len("2006-01-02T")]byte
+	midnight int64 // in milliseconds since the Unix epoch
+}
+
+// parse is parseTime.
+func (c *clock) parse(s string) (ms int64, ok bool) {
+	const usual = len("2006-01-02T15:04:05Z")
+	if len(s) == usual && s[:len(c.day)] == string(c.day[:]) && s[13] == ':' && s[16] == ':' && s[19] == 'Z' {
+		hour, minute, second := pair(s[11], s[12]), pair(s[14], s[15]), pair(s[17], s[18])
+		if hour|minute|second < 0 || hour > 23 || minute > 59 || second > 59 {
+			return 0, false
+		}
+		return c.midnight + int64(hour*3600+minute*60+second)*1000, true
+	}
+	ms, ok = parseTime(s)
+	if ok && len(s) == usual && s[10] == 'T' && s[19] == 'Z' {
+		copy(c.day[:], s)
+		c.midnight = ms - ms%86_400_000
+	}
+	return ms, ok
+}
+
 // parseTimeRest adds the fraction and takes off the zone that follow the seconds.
 func parseTimeRest(ms int64, s string) (int64, bool) {
 	if len(s) > 1 && (s[0] == '.' || s[0] == ',') && isDigit(s[1]) {

@@ -45,6 +45,26 @@ func TestParseTime(t *testing.T) {
 	}
 }
 
+// TestClock: a clock says what parseTime says, whatever it was asked before.
+func TestClock(t *testing.T) {
+	times := []string{
+		"2024-05-22T06:35:54Z", "2024-05-22T23:59:59Z", "2024-05-22T00:00:00Z", "2024-05-22T24:00:00Z", "2024-05-22T06:60:54Z",
+		"2024-05-22T06:35:60Z", "2024-05-22T06:35:5xZ", "2024-05-22T06-35:54Z", "2024-05-22T06:35-54Z", "2024-05-22T06:35:54X",
+		"2024-05-22T06:35:54+", "2024-05-22 06:35:54Z", "2024-05-22T06:35:54.5Z", "2024-05-23T06:35:54Z", "", "foo",
+		"2024-05-22T06:35:54+1", "2006-01-01T00:00:00Z", "2005-12-31T23:59:59Z",
+	}
+	var c clock
+	for _, a := range times {
+		for _, b := range times {
+			c.parse(a)
+			got, ok := c.parse(b)
+			if want, wantOK := parseTime(b); got != want || ok != wantOK {
+				t.Errorf("%q after %q: got %d %t, want %d %t", b, a, got, ok, want, wantOK)
+			}
+		}
+	}
+}
+
 // TestEveryDay holds the calendar against package time's.
 func TestEveryDay(t *testing.T) {
 	for day := time.Date(firstYear, 1, 1, 12, 34, 56, 0, time.UTC); day.Year() <= lastYear; day = day.AddDate(0, 0, 1) {

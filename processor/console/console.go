@@ -5,6 +5,7 @@ package console
 import (
 	"context"
 	"crypto/subtle"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,7 +34,11 @@ type Options struct {
 	Log               *slog.Logger
 }
 
-// Serve runs the port until ctx ends. Started, if not nil, is told the address once it listens.
+// shutdownLimit bounds the wait for requests under way when the process is asked to end.
+const shutdownLimit = 3 * time.Second
+
+// Serve runs the port until ctx ends, and then finishes the requests under way. Started, if not nil, is told the address
+// once it listens. It fails at once on a file that can't be used and on a port that is taken.
 func Serve(ctx context.Context, o Options, started func(addr string)) error {
 	token := ""
 	if o.TokenFile != "" {
@@ -45,34 +50,47 @@ func Serve(ctx context.Context, o Options, started func(addr string)) error {
 			return fmt.Errorf("console.token_file: %s is empty", o.TokenFile)
 		}
 	}
+	var secure *tls.Config
+	if o.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+		if err != nil {
+			return fmt.Errorf("console.cert_file and key_file: %w", err)
+		}
+		secure = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
+	}
 	ln, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return fmt.Errorf("console.listen: %w", err)
 	}
 	srv := &http.Server{
 		Handler: Handler(o, token), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
-		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn), TLSConfig: secure,
 	}
 	if started != nil {
 		started(ln.Addr().String())
 	}
-	stopped := context.AfterFunc(ctx, func() {
-		sctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	finished := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(finished)
+		sctx, cancel := context.WithTimeout(context.Background(), shutdownLimit)
 		defer cancel()
 		if err := srv.Shutdown(sctx); err != nil {
-			o.Log.Warn("console did not stop in time", "err", err)
+			o.Log.Warn("console did not stop in time", "err", errors.Join(err, srv.Close()))
 		}
 	})
-	defer stopped()
-	if o.CertFile != "" {
-		err = srv.ServeTLS(ln, o.CertFile, o.KeyFile)
+	if secure != nil {
+		err = srv.ServeTLS(ln, "", "")
 	} else {
 		err = srv.Serve(ln)
+	}
+	// Serve returns when Shutdown begins, not when it is through.
+	if !stop() {
+		<-finished
 	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
-	return err
+	return fmt.Errorf("console: %w", err)
 }
 
 // Handler answers the requests of the port. A token of "" asks for none.
