@@ -42,6 +42,7 @@ type worker struct {
 	owned    map[partition]bool // by the assignor's latest word; nil before the first
 	arrivals map[partition]committedOffset
 	fetched  map[partition]committedOffset
+	joined   *kgo.Client // that the callbacks last came from: they may come before the session is known to the loop
 
 	// poison holds records whose processing panicked: they become dead letters when they come again.
 	poison map[source]string
@@ -202,9 +203,10 @@ func (w *worker) onAssigned(_ context.Context, cl *kgo.Client, added map[string]
 }
 
 // onFetched notes the metadata of the committed offsets, which kgo passes on in no other way.
-func (w *worker) onFetched(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
+func (w *worker) onFetched(_ context.Context, cl *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.joined = cl
 	w.fetched = map[partition]committedOffset{}
 	note := func(topic string, p int32, offset int64, metadata *string) {
 		c := committedOffset{offset: offset}
@@ -245,7 +247,9 @@ func (w *worker) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo
 			w.mu.Unlock()
 			if c.offset < 0 {
 				if adm == nil {
-					adm = kadm.NewClient(w.sess.Client())
+					w.mu.Lock()
+					adm = kadm.NewClient(w.joined)
+					w.mu.Unlock()
 				}
 				list := adm.ListStartOffsets
 				if w.stage.Start == Latest {
@@ -369,14 +373,16 @@ func (w *worker) due() time.Time {
 
 func (w *worker) poll(ctx context.Context, wait time.Duration) kgo.Fetches {
 	pctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	stop := make(chan struct{})
-	defer close(stop)
+	// The watcher has ended before poll returns: a wake that it took for itself is acted on in this turn, any other stays for
+	// the next.
+	done := make(chan struct{})
+	defer func() { cancel(); <-done }()
 	go func() {
+		defer close(done)
 		select {
 		case <-w.woken:
 			cancel()
-		case <-stop:
+		case <-pctx.Done():
 		}
 	}()
 	return w.sess.PollRecords(pctx, w.o.MaxPollRecords)
@@ -415,6 +421,17 @@ func (w *worker) settle(ctx context.Context) error {
 	arrivals := w.arrivals
 	w.arrivals = map[partition]committedOffset{}
 	w.mu.Unlock()
+	for p, t := range w.tasks {
+		// What a task did in the running transaction goes with it. The session aborts after a revoke that it was told of;
+		// this covers those that it was not.
+		_, again := arrivals[p]
+		if t.touched && (again || owned != nil && !owned[p]) {
+			if err := w.end(kgo.TryAbort); err != nil {
+				return err
+			}
+			break
+		}
+	}
 	for p, t := range w.tasks {
 		if owned != nil && !owned[p] {
 			w.log.Info("partition revoked", "partition", p.String())
@@ -475,7 +492,8 @@ func (w *worker) settle(ctx context.Context) error {
 	return nil
 }
 
-// idle begins and ends an empty transaction now and then: only End resets the session's note of a revoke.
+// idle begins and ends an empty transaction now and then: only End resets the session's note of a revoke. It aborts, because
+// kgo takes a commit without offsets for one on a broker older than KIP-447 and holds the session's lock for 500 ms.
 func (w *worker) idle() error {
 	if time.Since(w.lastIdle) < time.Second {
 		return nil
@@ -486,7 +504,7 @@ func (w *worker) idle() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), w.o.TxnTimeout)
 	defer cancel()
-	if _, err := w.sess.End(ctx, kgo.TryCommit); err != nil {
+	if _, err := w.sess.End(ctx, kgo.TryAbort); err != nil {
 		return fmt.Errorf("%w: end of an idle transaction: %w", errRestart, err)
 	}
 	return nil

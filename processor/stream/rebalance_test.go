@@ -1,0 +1,189 @@
+package stream
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// assignment is what the broker says that a slot's workers own.
+func (b *broker) assignment(slot string) []int32 {
+	var ps []int32
+	if g := b.c.GroupInfo(group); g != nil && g.State == "Stable" {
+		for _, m := range g.Members {
+			if strings.HasPrefix(*m.InstanceID, slot+"-") {
+				ps = append(ps, m.Assignment[input]...)
+			}
+		}
+	}
+	slices.Sort(ps)
+	return ps
+}
+
+// TestPartitionsMove lets a second process join and leave under traffic: its partitions move there and are restored, and move
+// back.
+func TestPartitionsMove(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t, 4)
+	home := b.run("home", disk(), &counting{})
+	home.runs(4)
+	b.spread(400)
+	home.drains()
+
+	guest := b.run("guest", disk(), &counting{})
+	b.spread(400)
+	guest.runs(2)
+	home.runs(2)
+	b.spread(400)
+	home.drains()
+	if n := guest.value("farcall_restored_rows_total"); n == 0 {
+		t.Error("the guest got partitions with rows and restored none")
+	}
+	if len(b.assignment("guest")) != 2 || len(b.assignment("home")) != 2 {
+		t.Errorf("the broker has %v for home and %v for guest", b.assignment("home"), b.assignment("guest"))
+	}
+
+	before := home.value("farcall_restored_rows_total")
+	guest.stop()
+	b.spread(400)
+	home.runs(4) // once the guest's session is over
+	home.drains()
+	if n := home.value("farcall_restored_rows_total"); n == before {
+		t.Error("partitions came back with rows that others wrote, and none was restored")
+	}
+	for _, m := range []*member{home, guest} {
+		if n := m.restarts(); n != 0 {
+			t.Errorf("%s rebuilt %v clients; a rebalance is no reason to", m.slot, n)
+		}
+	}
+	home.stop()
+	b.check(nil)
+}
+
+// TestRevokedInMidTransaction takes partitions away from a worker whose open transaction holds records of them. The group's
+// new generation arrives long before the client lets go of them, so that the transaction commits: rows, output and offsets
+// of the lost partitions must be in it together.
+func TestRevokedInMidTransaction(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t, 4)
+	slow := func(o *Options) { o.CommitInterval, o.CommitStretch = 3*time.Second, 3*time.Second }
+	c := &counting{}
+	old := b.runWorkers("old", disk(), 1, c, slow)
+	old.runs(4)
+	b.spread(40)
+	old.drains() // the next transaction stays open for the commit interval
+
+	// The old member's sync is held back at the broker until its transaction has records.
+	held, release := make(chan bool), make(chan bool)
+	b.c.ControlKey(int16(kmsg.SyncGroup), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		if req := r.(*kmsg.SyncGroupRequest); !strings.HasPrefix(*req.InstanceID, "old-") {
+			b.c.KeepControl()
+			return nil, nil, false
+		}
+		b.c.DropControl()
+		b.c.SleepControl(func() { close(held); <-release })
+		return nil, nil, false
+	})
+	young := b.runWorkers("young", disk(), 1, &counting{})
+	receive(t, "the sync of the second generation", held)
+	b.send(0, "x", "y", "x")
+	b.send(1, "x", "y", "x")
+	await(t, "an open transaction", b.openTransaction)
+	close(release)
+	// Partitions without a record in the transaction so far get some while the revoke waits for its end.
+	await(t, "the second generation", func() bool { g := b.c.GroupInfo(group); return g.State == "Stable" && len(g.Members) == 2 })
+	for p := range int32(4) {
+		b.send(p, "x", "z")
+	}
+	young.runs(2)
+	old.runs(2)
+	young.drains()
+	for _, m := range []*member{old, young} {
+		if n := m.restarts(); n != 0 {
+			t.Errorf("%s rebuilt %v clients; a rebalance is no reason to", m.slot, n)
+		}
+	}
+	young.stop()
+	old.stop()
+	b.check(nil)
+}
+
+// TestIdleMembersKnowTheirPartitions is the trap of kgo's session, which passes on only the first revoke of a transaction: a
+// member without traffic loses partitions twice.
+func TestIdleMembersKnowTheirPartitions(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t, 6)
+	first := b.runWorkers("first", disk(), 1, &counting{})
+	first.runs(6)
+	second := b.runWorkers("second", disk(), 1, &counting{})
+	second.runs(3)
+	third := b.runWorkers("third", disk(), 1, &counting{})
+	third.runs(2)
+	for _, m := range []*member{first, second, third} {
+		await(t, m.slot+" to agree with the broker", func() bool { return len(b.assignment(m.slot)) == 2 && m.running() == 2 })
+	}
+	b.spread(60)
+	third.drains()
+	b.check(nil)
+}
+
+// TestCleanRestart stops a process and starts it again: nothing is restored but what others could have written, and the
+// group does not rebalance.
+func TestCleanRestart(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t, 4)
+	c := &counting{}
+	m := b.run("a", disk(), c)
+	b.spread(400)
+	m.drains()
+	m.runs(4)
+	await(t, "two workers", func() bool { g := b.c.GroupInfo(group); return g.State == "Stable" && len(g.Members) == 2 })
+	before := map[string][]int32{}
+	g := b.c.GroupInfo(group)
+	for _, w := range g.Members {
+		before[*w.InstanceID] = w.Assignment[input]
+	}
+	m.stop()
+
+	b.spread(200)
+	again := b.run("a", m.disk, &counting{})
+	again.drains()
+	again.runs(4)
+	if n := again.value("farcall_restored_rows_total"); n != 0 {
+		t.Errorf("after a clean stop %v rows were restored", n)
+	}
+	g2 := b.c.GroupInfo(group)
+	if g2.Epoch != g.Epoch {
+		t.Errorf("the restart rebalanced the group: generation %d, then %d", g.Epoch, g2.Epoch)
+	}
+	for _, w := range g2.Members {
+		if !slices.Equal(w.Assignment[input], before[*w.InstanceID]) {
+			t.Errorf("%s had partitions %v and has %v", *w.InstanceID, before[*w.InstanceID], w.Assignment[input])
+		}
+	}
+	again.stop()
+	b.check(nil)
+}
+
+// TestBrokersAway cuts a process off from its brokers for a while, in traffic and while it restores: it must wait, not end,
+// and go on where it was.
+func TestBrokersAway(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t, 2)
+	m := b.runWorkers("a", disk(), 1, &counting{})
+	b.spread(200)
+	m.drains()
+	for range 2 {
+		m.net.set(true)
+		await(t, "trouble", func() bool { return strings.Contains(m.log.String(), "unable to dial") || m.restarts() > 0 })
+		m.net.set(false)
+		b.spread(200)
+		m.drains()
+	}
+	m.stop()
+	b.check(nil)
+}
+
