@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -494,6 +495,44 @@ func TestCloseKeepsEverything(t *testing.T) {
 		closeStore(t, s)
 		fs = fs.CrashClone(vfs.CrashCloneCfg{})
 	}
+}
+
+// TestCloseWaitsForFlushThatHasNotBegun: behind a flush that Pebble runs of its own, the one that MaybeFlush asked for waits
+// its turn; closing Pebble would drop it.
+func TestCloseWaitsForFlushThatHasNotBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfs.NewCrashableMem()
+		proceed := make(chan struct{})
+		slow := errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst") {
+				<-proceed
+			}
+			return nil
+		})
+		s := open(t, errorfs.Wrap(disk, slow))
+		s.Set([]byte("wa"), []byte("v"))
+		commit(t, s, 1)
+		if _, err := s.db.AsyncFlush(); err != nil { // as Pebble does when a memtable is full
+			t.Fatal(err)
+		}
+		s.Set([]byte("wb"), []byte("v"))
+		commit(t, s, 2)
+		if err := s.MaybeFlush(true); err != nil {
+			t.Fatal(err)
+		}
+		closed := make(chan error)
+		go func() { closed <- s.Close() }()
+		synctest.Wait() // Close waits too
+		close(proceed)
+		if err := <-closed; err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, disk.CrashClone(vfs.CrashCloneCfg{}))
+		defer closeStore(t, s)
+		if pos, _ := s.Position(); pos.Next != 2 {
+			t.Errorf("position %d of 2 is left", pos.Next)
+		}
+	})
 }
 
 func TestLock(t *testing.T) {

@@ -321,6 +321,7 @@ func TestEveryTextIsClipped(t *testing.T) {
 				{strings.Repeat("a", limit-3) + "🜚" + "b", limit - 3},
 				{strings.Repeat("a", limit-1) + "🜚", limit - 1},
 				{strings.Repeat("\x80", limit+10), limit}, // no UTF-8: cut, but not lost
+				{"ab" + strings.Repeat("\x80", limit), limit},
 			} {
 				f.SetString(c.text)
 				got := fresh(KindOf(r.encode()))

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -80,9 +81,11 @@ const (
 const shards = 8
 
 type file struct {
-	path string
-	size int64
-	when string // sorts by time
+	path  string
+	size  int64
+	when  string // sorts by time
+	trail string // account and region, where the name says so
+	shard int
 }
 
 // Run scans. Data that can't be read is in the summary and no error.
@@ -109,7 +112,9 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	cache := pebble.NewCache(64 << 20)
 	defer cache.Unref()
 	sorted, err := pebble.Open(filepath.Join(tmp, "told"), &pebble.Options{
-		Cache: cache, DisableWAL: true, MemTableSize: 32 << 20, MemTableStopWritesThreshold: 3, Logger: quiet{},
+		// Written once and read once, in order: merging the flushed tables while reading is all the sorting it takes.
+		DisableAutomaticCompactions: true, L0StopWritesThreshold: 1 << 20, L0CompactionThreshold: 1 << 20,
+		Cache: cache, DisableWAL: true, MemTableSize: 64 << 20, MemTableStopWritesThreshold: 3, Logger: quiet{},
 		FormatMajorVersion: pebble.FormatNewest,
 	})
 	if err != nil {
@@ -134,11 +139,12 @@ var stamp = regexp.MustCompile(`_(\d{8}T\d{4}Z)_`)
 func find(o Options, sum *Summary) ([]file, error) {
 	var files []file
 	add := func(path string, info fs.FileInfo) {
-		when := info.ModTime().UTC().Format("20060102T1504Z")
-		if m := stamp.FindStringSubmatch(filepath.Base(path)); m != nil {
-			when = m[1]
+		f := file{path: path, size: info.Size(), when: info.ModTime().UTC().Format("20060102T1504Z")}
+		if name := filepath.Base(path); stamp.MatchString(name) {
+			at := stamp.FindStringSubmatchIndex(name)
+			f.when, f.trail = name[at[2]:at[3]], name[:at[0]]
 		}
-		files = append(files, file{path, info.Size(), when})
+		files = append(files, f)
 	}
 	for _, p := range o.Paths {
 		if p == "-" {
@@ -170,11 +176,24 @@ func find(o Options, sum *Summary) ([]file, error) {
 		}
 	}
 	slices.SortFunc(files, func(a, b file) int { return cmp.Or(cmp.Compare(a.when, b.when), cmp.Compare(a.path, b.path)) })
-	for _, f := range files {
-		sum.Bytes += f.size
+	for i := range files {
+		sum.Bytes += files[i].size
+		files[i].shard = files[i].pickShard(i, len(files))
 	}
 	sum.Files = int64(len(files))
 	return files, nil
+}
+
+// pickShard keeps together what tells the same presences: the files of one trail and hour, or else neighbours. A shard that
+// saw a presence does not tell it again; eight shards that each saw it would.
+func (f *file) pickShard(i, n int) int {
+	if f.trail == "" {
+		return i * shards / n
+	}
+	h := fnv.New32a()
+	h.Write([]byte(f.trail))
+	h.Write([]byte(f.when[:len("20060102T15")]))
+	return int(h.Sum32() % shards)
 }
 
 func (s *Summary) unreadable(path string, err error) {
@@ -195,7 +214,7 @@ func read(ctx context.Context, o Options, files []file, sorted *pebble.DB, sum *
 	var errs []error
 	var wg sync.WaitGroup
 	turn := make(chan struct{}, runtime.GOMAXPROCS(0))
-	for n := range min(shards, len(files)) {
+	for n := range shards {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
@@ -242,7 +261,7 @@ func (s *Summary) merge(sh *shard) {
 	}
 }
 
-// shard routes every eighth file, in order.
+// shard routes its files, in order.
 type shard struct {
 	number            byte
 	o                 Options
@@ -266,9 +285,12 @@ func (s *shard) run(ctx context.Context, files []file, turn chan struct{}, progr
 		return err
 	}
 	s.batch = s.sorted.NewBatch()
-	for i := int(s.number); i < len(files); i += shards {
+	for _, f := range files {
+		if f.shard != int(s.number) {
+			continue
+		}
 		turn <- struct{}{}
-		s.read(task, files[i], progress)
+		s.read(task, f, progress)
 		<-turn
 		if s.err != nil {
 			return s.err

@@ -110,7 +110,7 @@ func (w *worker) progress() (joined bool, waiting int) {
 	return joined, waiting + int(w.starting.Load())
 }
 
-// wake ends the wait of a poll: a task is ready.
+// wake ends the wait of a poll: a task is ready, or the group wants something.
 func (w *worker) wake() {
 	select {
 	case w.woken <- struct{}{}:
@@ -139,6 +139,7 @@ func (b balancer) ParseSyncAssignment(assignment []byte) (map[string][]int32, er
 	b.w.mu.Lock()
 	b.w.owned = owned
 	b.w.mu.Unlock()
+	b.w.wake()
 	return m, nil
 }
 
@@ -322,13 +323,13 @@ func (w *worker) turn(ctx context.Context) error {
 	if w.inTxn {
 		wait = max(0, time.Until(w.due()))
 	} else if len(w.tasks) > 0 {
-		wait = w.o.CommitInterval * 5
+		wait = min(wait, w.o.CommitInterval*5)
 	}
 	fs := w.poll(ctx, wait)
 	if err := w.fetchErrors(fs); err != nil {
 		return err
 	}
-	if err := w.settle(ctx); err != nil {
+	if err := w.settle(ctx, fs); err != nil {
 		return err
 	}
 	if n := fs.NumRecords(); n > 0 {
@@ -414,47 +415,43 @@ func isGroupError(err error) bool {
 	return errors.As(err, &g)
 }
 
-// settle makes the tasks what the group wants them to be.
-func (w *worker) settle(ctx context.Context) error {
+// settle makes the tasks what the group wants them to be. polled is what the loop is about to process.
+func (w *worker) settle(ctx context.Context, polled kgo.Fetches) error {
 	w.mu.Lock()
 	owned := w.owned
 	arrivals := w.arrivals
 	w.arrivals = map[partition]committedOffset{}
 	w.mu.Unlock()
+	busy := map[partition]bool{}
+	polled.EachPartition(func(f kgo.FetchTopicPartition) { busy[partition{f.Topic, f.Partition}] = len(f.Records) > 0 })
 	for p, t := range w.tasks {
-		// What a task did in the running transaction goes with it. The session aborts after a revoke that it was told of;
-		// this covers those that it was not.
-		_, again := arrivals[p]
-		if t.touched && (again || owned != nil && !owned[p]) {
-			if err := w.end(kgo.TryAbort); err != nil {
-				return err
-			}
-			break
+		// The assignor's word comes before the client lets go of a partition, which it does between transactions. What was
+		// read of the partition until then commits with the offsets of the others, so its task stays to add its rows.
+		if owned == nil || owned[p] || t.touched || busy[p] {
+			continue
 		}
-	}
-	for p, t := range w.tasks {
-		if owned != nil && !owned[p] {
-			w.log.Info("partition revoked", "partition", p.String())
-			w.sess.Client().ResumeFetchPartitions(map[string][]int32{p.topic: {p.id}}) // a pause outlives a revoke
-			if err := t.close(); err != nil {
-				return err
-			}
-			delete(w.tasks, p)
+		w.log.Info("partition revoked", "partition", p.String())
+		w.sess.Client().PauseFetchPartitions(map[string][]int32{p.topic: {p.id}}) // until it is ours again
+		if err := t.close(); err != nil {
+			return err
 		}
+		delete(w.tasks, p)
 	}
 	for p, c := range arrivals {
 		if owned != nil && !owned[p] {
 			continue
 		}
 		t := w.tasks[p]
-		if t == nil {
-			t = &partitionTask{partition: p, w: w}
-			w.o.Metrics.phase(w.stage.Name, -1, assigned)
-			w.tasks[p] = t
-		} else if t.at() != running { // it was taken away and given back while it opened
+		if t != nil && (t.touched || busy[p]) {
+			return fmt.Errorf("%w: %s was given to us again in the middle of a transaction", errRestart, p)
+		}
+		if t != nil && t.at() != running { // it was taken away and given back while it opened
 			if err := t.close(); err != nil {
 				return err
 			}
+			t = nil
+		}
+		if t == nil {
 			t = &partitionTask{partition: p, w: w}
 			w.o.Metrics.phase(w.stage.Name, -1, assigned)
 			w.tasks[p] = t
@@ -566,6 +563,9 @@ func (w *worker) feed(t *partitionTask, records []*kgo.Record) (bad *source, err
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
+	if r := records[0]; r.Offset < t.next {
+		return nil, fmt.Errorf("%w: offset %d of %s came again at position %d", errRestart, r.Offset, t.partition, t.next)
+	}
 	t.touched = true
 	for _, r := range records {
 		at = r
@@ -695,7 +695,7 @@ func (w *worker) precommit(req *kmsg.TxnOffsetCommitRequest) error {
 			p := &req.Topics[i].Partitions[j]
 			t := w.tasks[partition{req.Topics[i].Topic, p.Partition}]
 			if t == nil {
-				continue // revoked since: the session aborts
+				return fmt.Errorf("the client would commit %s/%d at %d, which has no task", req.Topics[i].Topic, p.Partition, p.Offset)
 			}
 			if t.touched && p.Offset != t.next {
 				return fmt.Errorf("%w: %s processed up to %d, the client would commit %d", errPosition, t.partition, t.next, p.Offset)
