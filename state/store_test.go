@@ -509,12 +509,16 @@ func TestCloseWaitsForFlushThatHasNotBegun(t *testing.T) {
 			}
 			return nil
 		})
-		s := open(t, errorfs.Wrap(disk, slow))
+		s, err := Open(dir, Options{FS: errorfs.Wrap(disk, slow)})
+		if err != nil {
+			t.Fatal(err)
+		}
 		s.Set([]byte("wa"), []byte("v"))
 		commit(t, s, 1)
 		if _, err := s.db.AsyncFlush(); err != nil { // as Pebble does when a memtable is full
 			t.Fatal(err)
 		}
+		synctest.Wait() // it stands before its first write
 		s.Set([]byte("wb"), []byte("v"))
 		commit(t, s, 2)
 		if err := s.MaybeFlush(true); err != nil {

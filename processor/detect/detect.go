@@ -27,7 +27,7 @@ type Config struct {
 	CacheEntries int
 }
 
-// DefaultConfig are the settings of DESIGN: hourly panes over 30 days.
+// DefaultConfig has hourly panes over 30 days.
 func DefaultConfig() Config {
 	return Config{Pane: time.Hour, Window: 30 * 24 * time.Hour, LookBack: 24 * time.Hour, Floor: 10, CacheEntries: 1 << 20}
 }

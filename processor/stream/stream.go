@@ -6,11 +6,15 @@ package stream
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/farcall/farcall/state"
@@ -26,6 +30,9 @@ type Stage struct {
 	// Fingerprint spells the settings that its rows depend on.
 	Fingerprint string
 	// Start says where a partition without a committed offset begins.
+	Start Start
+	// Start is where partitions begin that have no committed offset. Latest is for stages without a changelog; and a partition
+	// that a topic gained since the group began with it is read from its first record in any case.
 	Start Start
 	// Open makes the task of one partition.
 	Open func(TaskInfo) (Task, error)
@@ -126,6 +133,22 @@ var (
 	// errRestart: the worker must rebuild its client, through no fault of its own.
 	errRestart = errors.New("client must be rebuilt")
 )
+
+// sorted says what an error of Kafka means for the worker. What comes back as it was is fatal: a record or a right is wrong,
+// and trying again would not help.
+func sorted(err error) error {
+	for _, e := range []error{kerr.InvalidProducerEpoch, kerr.ProducerFenced, kerr.InvalidTxnState, kerr.TransactionAbortable, kerr.InvalidProducerIDMapping} {
+		if errors.Is(err, e) {
+			return fmt.Errorf("%w: %w", errFenced, err)
+		}
+	}
+	// The client has tried again for as long as it is told to, so this is an outage.
+	if kerr.IsRetriable(err) || kgo.IsRetryableBrokerErr(err) || errors.As(err, new(net.Error)) || errors.Is(err, io.EOF) ||
+		errors.Is(err, kgo.ErrRecordTimeout) || errors.Is(err, kgo.ErrRecordRetries) || errors.Is(err, kgo.ErrClientClosed) {
+		return fmt.Errorf("%w: %w", errRestart, err)
+	}
+	return err
+}
 
 // RunWorkers runs n workers for each stage until ctx ends, then finishes their transactions and returns nil; or returns the
 // first fatal error.

@@ -51,6 +51,7 @@ type committedOffset struct {
 	offset   int64 // -1: none
 	metadata string
 	start    int64 // where to begin when there is none
+	since    int32 // see metadata
 }
 
 // partitionTask is one assigned partition: its phase, its store, its stage task. The worker's loop owns it, but while it is
@@ -66,6 +67,7 @@ type partitionTask struct {
 	// next is the input position: the offset of the first record not processed. committedNext is that of the last commit.
 	next, committedNext int64
 	horizon             int64 // stream time of the last commit
+	since               int32 // see metadata
 	touched             bool  // in the running transaction
 	changelogNext       int64 // behind the rows of the running transaction
 	produced            sync.Mutex
@@ -112,7 +114,10 @@ func (t *partitionTask) open(ctx context.Context) error {
 		t.next = t.committed.start
 	}
 	if t.w.stage.Changelog == "" {
-		t.horizon = parseMetadata(t.committed.metadata)
+		t.horizon, t.since = parseMetadata(t.committed.metadata)
+		if t.committed.offset < 0 {
+			t.since = t.committed.since
+		}
 		t.committedNext = t.next
 		return t.rebuild()
 	}
@@ -147,7 +152,7 @@ func (t *partitionTask) open(ctx context.Context) error {
 		},
 	}.Run(ctx, t.store)
 	if err != nil {
-		return err
+		return sorted(err)
 	}
 	if res.Wiped != "" {
 		o.Metrics.Wiped.WithLabelValues(t.w.stage.Name, res.Wiped).Inc()
@@ -291,20 +296,17 @@ func (t *partitionTask) commit() error {
 	return t.store.MaybeFlush(false)
 }
 
-const metadataPrefix = "farcall/1 horizon="
+const metadataFormat = "farcall/1 horizon=%d since=%d"
 
-// metadata is what the committed offset of a partition carries: its stream time, for a stage that has no rows to keep it.
-func (t *partitionTask) metadata() string {
-	return metadataPrefix + strconv.FormatInt(t.task.StreamTime(), 10)
-}
+// metadata is what the committed offset of a partition carries: its stream time, for a stage that has no rows to keep it, and
+// since, the number of partitions that the topic had when the group began to read its latest records (0: it began with the
+// earliest).
+func metadata(horizon int64, since int32) string { return fmt.Sprintf(metadataFormat, horizon, since) }
 
-func parseMetadata(s string) int64 {
-	if len(s) < len(metadataPrefix) || s[:len(metadataPrefix)] != metadataPrefix {
-		return 0
+// parseMetadata reads it back, as zeros where somebody else made the commit.
+func parseMetadata(s string) (horizon int64, since int32) {
+	if n, err := fmt.Sscanf(s, metadataFormat, &horizon, &since); err != nil || n != 2 {
+		return 0, 0
 	}
-	n, err := strconv.ParseInt(s[len(metadataPrefix):], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
+	return horizon, since
 }

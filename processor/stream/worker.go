@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -32,14 +34,13 @@ type worker struct {
 	woken    chan struct{}
 	alive    atomic.Int64 // Unix nanoseconds of the last turn of the loop
 
-	starting atomic.Int64 // partitions that open or restore
-
 	sess  *kgo.GroupTransactSession
 	tasks map[partition]*partitionTask
 
 	// Group callbacks run on the client's goroutines and only record what the group wants; settle acts on it.
 	mu       sync.Mutex
 	owned    map[partition]bool // by the assignor's latest word; nil before the first
+	up       map[partition]bool // those whose tasks run
 	arrivals map[partition]committedOffset
 	fetched  map[partition]committedOffset
 	joined   *kgo.Client // that the callbacks last came from: they may come before the session is known to the loop
@@ -48,7 +49,7 @@ type worker struct {
 	poison map[source]string
 	panics []time.Time
 
-	refused    atomic.Pointer[error] // first record of the session that the broker did not take
+	refused    atomic.Pointer[error] // first record of the transaction that the broker did not take
 	inTxn      bool
 	txnBegan   time.Time
 	txnRecords int
@@ -61,6 +62,12 @@ type worker struct {
 type source struct {
 	partition
 	offset int64
+}
+
+// panicked is a record whose processing panicked.
+type panicked struct {
+	source
+	err error
 }
 
 func newWorker(s Stage, number int, o Options) *worker {
@@ -104,10 +111,20 @@ func (w *worker) run(ctx context.Context) error {
 // progress says whether the worker has its assignment, and how many of its partitions do not run yet.
 func (w *worker) progress() (joined bool, waiting int) {
 	w.mu.Lock()
-	joined = w.owned != nil
-	waiting = len(w.arrivals)
-	w.mu.Unlock()
-	return joined, waiting + int(w.starting.Load())
+	defer w.mu.Unlock()
+	for p := range w.owned {
+		if !w.up[p] {
+			waiting++
+		}
+	}
+	return w.owned != nil, waiting
+}
+
+// forget takes back what the group said, between two sessions.
+func (w *worker) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.owned, w.up, w.arrivals, w.fetched = nil, map[partition]bool{}, map[partition]committedOffset{}, nil
 }
 
 // wake ends the wait of a poll: a task is ready, or the group wants something.
@@ -157,7 +174,7 @@ func (p partitioner) ForTopic(topic string) kgo.TopicPartitioner {
 	return p.byKey.ForTopic(topic)
 }
 
-func (w *worker) client() (*kgo.GroupTransactSession, error) {
+func (w *worker) client(ctx context.Context) (*kgo.GroupTransactSession, error) {
 	o := &w.o
 	opts := append([]kgo.Opt{}, o.Client...)
 	opts = append(opts,
@@ -194,6 +211,7 @@ func (w *worker) client() (*kgo.GroupTransactSession, error) {
 		kgo.OnPartitionsAssigned(w.onAssigned),
 		kgo.OnOffsetsFetched(w.onFetched),
 		kgo.AdjustFetchOffsetsFn(w.onOffsets),
+		kgo.WithContext(ctx),
 	)
 	return kgo.NewGroupTransactSession(opts...)
 }
@@ -235,68 +253,144 @@ func (w *worker) onFetched(_ context.Context, cl *kgo.Client, resp *kmsg.OffsetF
 // so the high watermark of the changelog is final. A partition without a commit gets a definite offset: an abort rewinds to
 // it, where it would otherwise rewind to zero.
 func (w *worker) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
-	var adm *kadm.Client
 	arrivals := map[partition]committedOffset{}
+	w.mu.Lock()
+	cl := w.joined
 	for topic, ps := range offsets {
 		for p, at := range ps {
 			c := committedOffset{offset: at.EpochOffset().Offset}
-			w.mu.Lock()
 			if f, ok := w.fetched[partition{topic, p}]; ok {
-				c.metadata = f.metadata
-				c.offset = f.offset
-			}
-			w.mu.Unlock()
-			if c.offset < 0 {
-				if adm == nil {
-					w.mu.Lock()
-					adm = kadm.NewClient(w.joined)
-					w.mu.Unlock()
-				}
-				list := adm.ListStartOffsets
-				if w.stage.Start == Latest {
-					list = adm.ListEndOffsets
-				}
-				l, err := list(ctx, topic)
-				if err != nil {
-					return nil, fmt.Errorf("list offsets of %s: %w", topic, err)
-				}
-				o, ok := l.Lookup(topic, p)
-				if !ok || o.Err != nil {
-					return nil, fmt.Errorf("list offsets of %s/%d: %w", topic, p, o.Err)
-				}
-				c.offset, c.start = -1, o.Offset
-				ps[p] = kgo.NewOffset().At(o.Offset)
+				c = f
 			}
 			arrivals[partition{topic, p}] = c
 		}
 	}
-	w.mu.Lock()
-	for p, c := range arrivals {
-		w.arrivals[p] = c
+	w.mu.Unlock()
+	for topic, ps := range offsets {
+		var unread []int32
+		for p := range ps {
+			if arrivals[partition{topic, p}].offset < 0 {
+				unread = append(unread, p)
+			}
+		}
+		if len(unread) == 0 {
+			continue
+		}
+		starts, err := w.begin(ctx, cl, topic, unread)
+		if err != nil {
+			return nil, err
+		}
+		for p, c := range starts {
+			arrivals[partition{topic, p}] = c
+			ps[p] = kgo.NewOffset().At(c.start)
+		}
 	}
+	w.mu.Lock()
+	maps.Copy(w.arrivals, arrivals)
 	w.mu.Unlock()
 	w.wake()
 	return offsets, nil
 }
 
+// begin says where partitions begin that the group has no offset for.
+//
+// The latest offset is a decision that must be made once: between two looks at it, records would be skipped without a trace.
+// So it is committed before anything is read, together with the number of partitions that the topic had when the group began
+// with it. A partition past those came later: nothing in it is older than the installation, and it is read from its start.
+func (w *worker) begin(ctx context.Context, cl *kgo.Client, topic string, unread []int32) (map[int32]committedOffset, error) {
+	adm := kadm.NewClient(cl)
+	first, err := listed(adm.ListStartOffsets(ctx, topic))
+	if err != nil {
+		return nil, fmt.Errorf("list the first offsets of %s: %w", topic, err)
+	}
+	starts := map[int32]committedOffset{}
+	for _, p := range unread {
+		starts[p] = committedOffset{offset: -1, start: first[p]}
+	}
+	if w.stage.Start != Latest || w.stage.Changelog != "" {
+		return starts, nil
+	}
+	last, err := listed(adm.ListEndOffsets(ctx, topic))
+	if err != nil {
+		return nil, fmt.Errorf("list the last offsets of %s: %w", topic, err)
+	}
+	since := int32(len(last))
+	known, err := adm.FetchOffsets(ctx, w.o.GroupPrefix+"."+w.stage.Name)
+	if err != nil {
+		return nil, fmt.Errorf("fetch the group's offsets: %w", err)
+	}
+	for _, o := range known[topic] {
+		_, n := parseMetadata(o.Metadata)
+		since = min(since, n)
+	}
+	commit := map[int32]kgo.EpochOffset{}
+	for _, p := range unread {
+		c := committedOffset{offset: -1, start: first[p], since: since}
+		if p < since {
+			c.start = last[p]
+		}
+		starts[p] = c
+		commit[p] = kgo.EpochOffset{Epoch: -1, Offset: c.start}
+	}
+	m := metadata(0, since)
+	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		for _, t := range req.Topics {
+			for i := range t.Partitions {
+				t.Partitions[i].Metadata = &m
+			}
+		}
+		return nil
+	})
+	cl.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{topic: commit},
+		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, failed error) {
+			err = failed
+			if err != nil {
+				return
+			}
+			for _, t := range resp.Topics {
+				for _, p := range t.Partitions {
+					err = errors.Join(err, kerr.ErrorForCode(p.ErrorCode))
+				}
+			}
+		})
+	if err != nil {
+		return nil, fmt.Errorf("commit where %s begins: %w", topic, err)
+	}
+	return starts, nil
+}
+
+// listed are the offsets of one topic, by partition.
+func listed(l kadm.ListedOffsets, err error) (map[int32]int64, error) {
+	offsets := map[int32]int64{}
+	l.Each(func(o kadm.ListedOffset) {
+		offsets[o.Partition] = o.Offset
+		err = errors.Join(err, o.Err)
+	})
+	return offsets, err
+}
+
 // session is the life of one client.
 func (w *worker) session(ctx context.Context) (err error) {
-	w.mu.Lock()
-	w.owned, w.arrivals, w.fetched = nil, map[partition]committedOffset{}, nil
-	w.mu.Unlock()
+	w.forget()
 	w.tasks = map[partition]*partitionTask{}
 	w.inTxn = false
-	w.refused.Store(nil)
-	if w.sess, err = w.client(); err != nil {
+	alive, kill := context.WithCancel(context.WithoutCancel(ctx))
+	defer kill()
+	if w.sess, err = w.client(alive); err != nil {
 		return fmt.Errorf("kafka client: %w", err)
 	}
 	defer func() {
-		// The client goes first: it must not hold partitions whose tasks are gone.
+		// The client goes first: it must not hold partitions whose tasks are gone. Closing waits for the answer to a join,
+		// which the broker gives when all other members have joined: too long for a stop, and a static member has nothing to
+		// say in it.
+		late := time.AfterFunc(w.o.SessionTimeout/5, kill)
+		defer late.Stop()
 		w.sess.CloseAllowingRebalance()
 		for _, t := range w.tasks {
 			err = errors.Join(err, t.close())
 		}
 		w.tasks = nil
+		w.forget()
 	}()
 	for {
 		w.alive.Store(time.Now().UnixNano())
@@ -403,7 +497,7 @@ func (w *worker) fetchErrors(fs kgo.Fetches) error {
 		case kerr.IsRetriable(fe.Err), isGroupError(fe.Err):
 			w.log.Info("fetch failed, will go on", "topic", fe.Topic, "partition", fe.Partition, "err", fe.Err)
 		default:
-			return fmt.Errorf("fetch %s/%d: %w", fe.Topic, fe.Partition, fe.Err)
+			return sorted(fmt.Errorf("fetch %s/%d: %w", fe.Topic, fe.Partition, fe.Err))
 		}
 	}
 	return nil
@@ -436,6 +530,7 @@ func (w *worker) settle(ctx context.Context, polled kgo.Fetches) error {
 			return err
 		}
 		delete(w.tasks, p)
+		maps.DeleteFunc(w.poison, func(s source, _ string) bool { return s.partition == p })
 	}
 	for p, c := range arrivals {
 		if owned != nil && !owned[p] {
@@ -459,7 +554,6 @@ func (w *worker) settle(ctx context.Context, polled kgo.Fetches) error {
 		t.committed = c
 		t.start(ctx)
 	}
-	starting := int64(0)
 	for p, t := range w.tasks {
 		if at := t.at(); at != opening && at != restoring {
 			continue
@@ -467,11 +561,11 @@ func (w *worker) settle(ctx context.Context, polled kgo.Fetches) error {
 		select {
 		case err := <-t.ready:
 			t.ready = nil
-			if err != nil {
-				if ctx.Err() != nil {
-					return ctx.Err()
-				}
+			if err != nil && ctx.Err() == nil {
 				return err
+			}
+			if err != nil {
+				continue // the worker ends, and the other tasks commit first
 			}
 			t.step(running)
 			if t.seek {
@@ -480,12 +574,15 @@ func (w *worker) settle(ctx context.Context, polled kgo.Fetches) error {
 			}
 			w.sess.Client().ResumeFetchPartitions(map[string][]int32{p.topic: {p.id}})
 			w.log.Info("partition running", "partition", p.String(), "position", t.next)
-			continue
 		default:
 		}
-		starting++
 	}
-	w.starting.Store(starting)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.up)
+	for p, t := range w.tasks {
+		w.up[p] = t.at() == running
+	}
 	return nil
 }
 
@@ -514,6 +611,7 @@ func (w *worker) process(fs kgo.Fetches, n int) error {
 			return fmt.Errorf("%w: begin: %w", errRestart, err)
 		}
 		w.inTxn, w.txnBegan, w.txnRecords = true, time.Now(), 0
+		w.refused.Store(nil)
 	}
 	w.txnRecords += n
 	w.full = n >= w.o.MaxPollRecords/2
@@ -521,7 +619,7 @@ func (w *worker) process(fs kgo.Fetches, n int) error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
-	var found []source
+	var found []panicked
 	fs.EachPartition(func(ftp kgo.FetchTopicPartition) {
 		if len(ftp.Records) == 0 {
 			return
@@ -536,31 +634,31 @@ func (w *worker) process(fs kgo.Fetches, n int) error {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			if bad, err := w.feed(t, ftp.Records); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				if bad != nil {
-					found = append(found, *bad)
-				}
+			bad, err := w.feed(t, ftp.Records)
+			mu.Lock()
+			defer mu.Unlock()
+			if bad != nil {
+				found = append(found, *bad)
+			}
+			if err != nil {
 				errs = append(errs, err)
 			}
 		}()
 	})
 	wg.Wait()
-	if len(found) > 0 {
-		return w.recoverPanic(found, errs)
+	if len(errs) == 0 && len(found) > 0 {
+		return w.recoverPanics(found)
 	}
 	return errors.Join(errs...)
 }
 
 // feed gives records to a task. A record whose processing panics is returned.
-func (w *worker) feed(t *partitionTask, records []*kgo.Record) (bad *source, err error) {
+func (w *worker) feed(t *partitionTask, records []*kgo.Record) (bad *panicked, err error) {
 	out := &Output{w: w}
 	var at *kgo.Record
 	defer func() {
 		if p := recover(); p != nil {
-			bad = &source{t.partition, at.Offset}
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			bad = &panicked{source{t.partition, at.Offset}, fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
 		}
 	}()
 	if r := records[0]; r.Offset < t.next {
@@ -582,24 +680,20 @@ func (w *worker) feed(t *partitionTask, records []*kgo.Record) (bad *source, err
 	return nil, nil
 }
 
-// recoverPanic aborts, so that nothing half-done is kept, and marks the records for the dead letters. Three in a minute mean
+// recoverPanics aborts, so that nothing half-done is kept, and marks the records for the dead letters. Three in a minute mean
 // that the program is broken, not the record.
-func (w *worker) recoverPanic(found []source, errs []error) error {
+func (w *worker) recoverPanics(found []panicked) error {
 	now := time.Now()
-	for i, s := range found {
-		w.log.Error("a record panicked and will become a dead letter", "partition", s.partition.String(), "offset", s.offset, "err", errs[i])
-		w.poison[s] = "processing it panicked; the log of " + w.name + " has the stack"
+	w.panics = slices.DeleteFunc(w.panics, func(at time.Time) bool { return now.Sub(at) >= time.Minute })
+	var errs []error
+	for _, p := range found {
+		w.log.Error("a record panicked and will become a dead letter", "partition", p.partition.String(), "offset", p.offset, "err", p.err)
+		w.poison[p.source] = "processing it panicked; the log of " + w.name + " has the stack"
 		w.panics = append(w.panics, now)
+		errs = append(errs, fmt.Errorf("%s offset %d: %w", p.partition, p.offset, p.err))
 	}
-	recent := w.panics[:0]
-	for _, at := range w.panics {
-		if now.Sub(at) < time.Minute {
-			recent = append(recent, at)
-		}
-	}
-	w.panics = recent
 	if len(w.panics) >= 3 {
-		return fmt.Errorf("three records panicked within a minute: %w", errors.Join(errs...))
+		return fmt.Errorf("three records panicked within a minute, the last ones being: %w", errors.Join(errs...))
 	}
 	return w.end(kgo.TryAbort)
 }
@@ -635,13 +729,7 @@ func (w *worker) commit() error {
 		return fmt.Errorf("%w: flush: %w", errRestart, err)
 	}
 	if err := w.refused.Load(); err != nil {
-		if kerr.IsRetriable(*err) || errors.Is(*err, kgo.ErrRecordTimeout) {
-			return fmt.Errorf("%w: %w", errRestart, *err)
-		}
-		if errors.Is(*err, kerr.InvalidProducerEpoch) || errors.Is(*err, kerr.ProducerFenced) || errors.Is(*err, kerr.InvalidTxnState) || errors.Is(*err, kerr.TransactionAbortable) || errors.Is(*err, kerr.InvalidProducerIDMapping) {
-			return fmt.Errorf("%w: %w", errFenced, *err)
-		}
-		return *err
+		return sorted(*err)
 	}
 	return w.end(kgo.TryCommit)
 }
@@ -682,7 +770,10 @@ func (w *worker) end(try kgo.TransactionEndTry) error {
 			}
 		}
 	}
-	clear(w.poison)
+	maps.DeleteFunc(w.poison, func(s source, _ string) bool {
+		t := w.tasks[s.partition]
+		return t != nil && s.offset < t.committedNext
+	})
 	return nil
 }
 
@@ -701,7 +792,7 @@ func (w *worker) precommit(req *kmsg.TxnOffsetCommitRequest) error {
 				return fmt.Errorf("%w: %s processed up to %d, the client would commit %d", errPosition, t.partition, t.next, p.Offset)
 			}
 			if t.at() == running {
-				m := t.metadata()
+				m := metadata(t.task.StreamTime(), t.since)
 				p.Metadata = &m
 			}
 		}
