@@ -29,8 +29,6 @@ type Stage struct {
 	Changelog string
 	// Fingerprint spells the settings that its rows depend on.
 	Fingerprint string
-	// Start says where a partition without a committed offset begins.
-	Start Start
 	// Start is where partitions begin that have no committed offset. Latest is for stages without a changelog; and a partition
 	// that a topic gained since the group began with it is read from its first record in any case.
 	Start Start

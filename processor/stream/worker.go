@@ -320,6 +320,9 @@ func (w *worker) begin(ctx context.Context, cl *kgo.Client, topic string, unread
 		return nil, fmt.Errorf("fetch the group's offsets: %w", err)
 	}
 	for _, o := range known[topic] {
+		if o.Err != nil {
+			return nil, fmt.Errorf("fetch the group's offsets: %w", o.Err)
+		}
 		_, n := parseMetadata(o.Metadata)
 		since = min(since, n)
 	}
