@@ -58,7 +58,7 @@ func NewMetrics() *Metrics {
 	m.RestoredRows = counter("restored_rows_total", "Rows read from changelogs.", "stage")
 	m.RestoreSeconds = histogram("restore_seconds", "Time to restore a partition.", seconds, "stage")
 	m.Wiped = counter("state_wiped_total", "Local stores thrown away because they did not belong to their changelog.", "stage", "reason")
-	m.Dropped = counter("dropped_total", "What was read and raises nothing, by reason; dead letters carry the stage's reason.", "stage", "reason")
+	m.Dropped = counter("dropped_total", "What was read and raises nothing, by reason; dead letters carry the stage's reason. Aborted attempts included.", "stage", "reason")
 	m.Events = counter("events_total", "CloudTrail events read, by kind of source address.", "kind")
 	m.Told = counter("told_total", "Records that route wrote for presences.", "record")
 	m.Visits = counter("visits_total", "Visits received by detect, by verdict.", "verdict")

@@ -96,12 +96,20 @@ func newBroker(t testing.TB, partitions int32) *broker {
 			t.Fatal(err)
 		}
 	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(100*time.Millisecond))
+	b := &broker{t: t, c: c, sent: map[int32][]sent{}, time: 1_700_000_000_000}
+	b.connect()
+	return b
+}
+
+// connect makes the tests' own client, which knows the partitions that there are now.
+func (b *broker) connect() {
+	b.t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(b.c.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
-	t.Cleanup(cl.Close)
-	return &broker{t: t, c: c, cl: cl, adm: kadm.NewClient(cl), sent: map[int32][]sent{}, time: 1_700_000_000_000}
+	b.t.Cleanup(cl.Close)
+	b.cl, b.adm = cl, kadm.NewClient(cl)
 }
 
 // send produces records with these keys to an input partition.
