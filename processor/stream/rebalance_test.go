@@ -171,22 +171,3 @@ func TestCleanRestart(t *testing.T) {
 	other.stop()
 	b.check(nil)
 }
-
-// TestBrokersAway cuts a process off from its brokers for a while, in traffic and while it restores: it must wait, not end,
-// and go on where it was.
-func TestBrokersAway(t *testing.T) {
-	t.Parallel()
-	b := newBroker(t, 2)
-	m := b.runWorkers("a", disk(), 1, &counting{})
-	b.spread(200)
-	m.drains()
-	for range 2 {
-		m.net.set(true)
-		await(t, "trouble", func() bool { return strings.Contains(m.log.String(), "unable to dial") || m.restarts() > 0 })
-		m.net.set(false)
-		b.spread(200)
-		m.drains()
-	}
-	m.stop()
-	b.check(nil)
-}

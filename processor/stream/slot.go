@@ -24,13 +24,13 @@ var slotName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,64}$`)
 // in the folder, so that a restart takes the seat, and aborts the open transaction, of its predecessor at once. A name, such
 // as a pod's ordinal, overrides it. Close the lock when the process ends.
 func Slot(dir, name string) (slot string, lock io.Closer, err error) {
-	lock, err = state.Lock(vfs.Default, dir)
+	held, err := state.Lock(vfs.Default, dir)
 	if err != nil {
 		return "", nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, lock.Close())
+			err = errors.Join(err, held.Close())
 		}
 	}()
 	if name == "" {
@@ -41,7 +41,7 @@ func Slot(dir, name string) (slot string, lock io.Closer, err error) {
 	if !slotName.MatchString(name) {
 		return "", nil, fmt.Errorf("slot %q: only letters, digits, dot, dash and underscore, 64 at most", name)
 	}
-	return name, lock, nil
+	return name, held, nil
 }
 
 func keptSlot(path string) (string, error) {

@@ -3,6 +3,7 @@ package stream
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -40,6 +41,15 @@ const (
 
 // patience is how long a condition may take to come true. It is no measure of speed.
 const patience = 30 * time.Second
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// The tests wait most of the time, for timeouts of the group protocol above all.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // await waits until a condition holds.
 func await(t testing.TB, what string, ok func() bool) {
@@ -448,10 +458,13 @@ func (t *countingTask) StreamTime() int64 { return t.time }
 
 // network is a member's way to the brokers, which can be cut.
 type network struct {
-	mu    sync.Mutex
-	cut   bool
-	conns map[net.Conn]bool
+	mu     sync.Mutex
+	cut    bool
+	failed int // dials since it was cut
+	conns  map[net.Conn]bool
 }
+
+func newNetwork() *network { return &network{conns: map[net.Conn]bool{}} }
 
 type cable struct {
 	net.Conn
@@ -474,6 +487,7 @@ func (n *network) dial(ctx context.Context, network, addr string) (net.Conn, err
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.cut {
+		n.failed++
 		conn.Close()
 		return nil, &net.OpError{Op: "dial", Net: network, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	}
@@ -484,13 +498,23 @@ func (n *network) dial(ctx context.Context, network, addr string) (net.Conn, err
 func (n *network) set(cut bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.cut = cut
+	n.cut, n.failed = cut, 0
 	if cut {
 		for c := range n.conns {
 			c.Close()
 		}
 		clear(n.conns)
 	}
+}
+
+// missed waits until the process has tried to reach the brokers in vain.
+func (n *network) missed(t testing.TB) {
+	t.Helper()
+	await(t, "dials that fail", func() bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return n.failed >= 3
+	})
 }
 
 // disk is a state folder that remembers what a crash would leave of it.
@@ -548,7 +572,7 @@ func (b *broker) options(slot string, disk *vfs.MemFS, n *network, log *logBuffe
 
 func (b *broker) runWorkers(slot string, disk *vfs.MemFS, workers int, c *counting, set ...func(*Options)) *member {
 	b.t.Helper()
-	m := &member{t: b.t, b: b, slot: slot, disk: disk, net: &network{conns: map[net.Conn]bool{}}, log: &logBuffer{}, ended: make(chan error, 1)}
+	m := &member{t: b.t, b: b, slot: slot, disk: disk, net: newNetwork(), log: &logBuffer{}, ended: make(chan error, 1)}
 	if c.start == "" {
 		c.start = Earliest
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"runtime/pprof"
 	"strings"
 	"testing"
@@ -66,6 +65,13 @@ func TestNothingLeft(t *testing.T) {
 	}
 }
 
+// lone is a worker that does not run.
+func lone(s Stage) *worker {
+	o := Options{Slot: "a"}
+	o.defaults()
+	return newWorker(s, 0, o)
+}
+
 func TestPhases(t *testing.T) {
 	t.Parallel()
 	steps := map[[2]phase]bool{
@@ -75,7 +81,7 @@ func TestPhases(t *testing.T) {
 		{running, revoking}: true, {running, opening}: true,
 		{revoking, closed}: true,
 	}
-	w := newWorker(Stage{Name: "count"}, 0, Options{Metrics: NewMetrics(), Restores: 1})
+	w := lone(Stage{Name: "count"})
 	for from := assigned; from <= closed; from++ {
 		for to := assigned; to <= closed; to++ {
 			task := &partitionTask{partition: partition{input, 3}, w: w, phase: from}
@@ -132,12 +138,11 @@ func TestHealth(t *testing.T) {
 	b.check(nil)
 }
 
-// TestReadyMeansAssigned has its offsets withheld: a member that knows which partitions it has, but has not begun with them,
-// is not ready.
-func TestReadyMeansAssigned(t *testing.T) {
+// TestReadyMeansRunning is the moment after the assignment: a worker that knows its partitions and has not begun with them is
+// not ready.
+func TestReadyMeansRunning(t *testing.T) {
 	t.Parallel()
-	w := newWorker((&counting{}).stage(), 0, Options{Metrics: NewMetrics(), Restores: 1})
-	w.forget()
+	w := lone((&counting{}).stage())
 	if joined, _ := w.progress(); joined {
 		t.Error("a worker has joined its group before it ran")
 	}
@@ -156,7 +161,7 @@ func TestReadyMeansAssigned(t *testing.T) {
 func TestIdleIsShort(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t, 1)
-	w := newWorker((&counting{}).stage(), 0, b.options("a", disk(), &network{conns: map[net.Conn]bool{}}, &logBuffer{}))
+	w := newWorker((&counting{}).stage(), 0, b.options("a", disk(), newNetwork(), &logBuffer{}))
 	w.forget()
 	var err error
 	if w.sess, err = w.client(t.Context()); err != nil {
