@@ -8,10 +8,12 @@ import (
 )
 
 // TestKilledInMidTransaction kills a process that has records of an open transaction on the broker, twice, and puts another
-// in its place. The zombie comes back to the network afterwards and tries to commit.
+// in its place. That one must end the transaction of its predecessor itself, which would time out long after the test. The
+// zombie comes back to the network afterwards and tries to commit.
 func TestKilledInMidTransaction(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t, 4)
+	patient := func(o *Options) { o.TxnTimeout = 2 * patience }
 	d := disk()
 	first := b.run("a", d, &counting{})
 	b.spread(400)
@@ -31,14 +33,14 @@ func TestKilledInMidTransaction(t *testing.T) {
 				once.Do(func() { close(stuck) })
 				<-release
 			}
-		}})
+		}}, patient)
 		b.spread(800)
 		receive(t, "a transaction in the making", stuck)
 		await(t, "records of an open transaction", b.openTransaction)
 		d = m.kill()
 		close(release)
 
-		next := b.run("a", d, &counting{})
+		next := b.run("a", d, &counting{}, patient)
 		next.drains()
 		m.bury()
 		b.spread(400)
@@ -49,5 +51,35 @@ func TestKilledInMidTransaction(t *testing.T) {
 		next.stop()
 		d = next.disk
 	}
+	b.check(nil)
+}
+
+// TestAbortedInput processes nothing of what an earlier stage took back.
+func TestAbortedInput(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t, 1)
+	stage, err := kgo.NewClient(kgo.SeedBrokers(b.c.ListenAddrs()...), kgo.TransactionalID("an earlier stage"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stage.Close()
+	m := b.run("a", disk(), &counting{})
+	for _, keep := range []kgo.TransactionEndTry{kgo.TryAbort, kgo.TryCommit, kgo.TryAbort, kgo.TryCommit} {
+		if err := stage.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		r := &kgo.Record{Topic: input, Key: []byte("x")}
+		if err := stage.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		if err := stage.EndTransaction(t.Context(), keep); err != nil {
+			t.Fatal(err)
+		}
+		if keep {
+			b.sent[0] = append(b.sent[0], sent{offset: r.Offset, key: "x"})
+		}
+	}
+	m.drains()
+	m.stop()
 	b.check(nil)
 }

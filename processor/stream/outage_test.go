@@ -96,7 +96,7 @@ func TestFaults(t *testing.T) {
 		t.Run(fmt.Sprintf("%s %s", f.Keys[0].Name(), f.Err.Message), func(t *testing.T) {
 			t.Parallel()
 			b := newBroker(t, 2)
-			m := b.run("a", disk(), &counting{})
+			m := b.run("a", disk(), &counting{}, func(o *Options) { o.TxnTimeout = 2 * time.Second })
 			b.spread(40)
 			m.drains()
 			h := b.c.Fault(f)

@@ -167,12 +167,12 @@ func (t *partitionTask) open(ctx context.Context) error {
 	return t.rebuild()
 }
 
-// openStore opens the partition's folder. Another worker of this process may still be closing it: it was revoked there a
-// moment ago.
+// openStore opens the partition's folder. Another worker of this process may still have it: it was revoked there a moment
+// ago, or that worker lost its group and will notice when the end of its transaction times out.
 func (t *partitionTask) openStore(ctx context.Context) error {
 	o := &t.w.o
 	dir := o.FS.PathJoin(o.Dir, t.w.stage.Name, strconv.Itoa(int(t.id)))
-	deadline := time.Now().Add(o.SessionTimeout)
+	deadline := time.Now().Add(o.SessionTimeout + 2*o.TxnTimeout)
 	for {
 		s, err := state.Open(dir, state.Options{FS: o.FS, Cache: o.Cache, Log: o.Log, MemTableBytes: o.MemTableBytes})
 		if err == nil {

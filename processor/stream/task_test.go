@@ -3,6 +3,7 @@ package stream
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"runtime/pprof"
 	"strings"
@@ -197,4 +198,38 @@ func TestStopDuringJoin(t *testing.T) {
 	receive(t, "the join", joining)
 	m.stop()
 	close(release)
+}
+
+// TestPositionIsChecked is about the two assertions that would stop a worker before it did harm.
+func TestPositionIsChecked(t *testing.T) {
+	t.Parallel()
+	w := lone((&counting{}).stage())
+	p := partition{input, 0}
+	task := &partitionTask{partition: p, w: w, phase: running, next: 10, since: 4, task: &countingTask{time: 77}}
+	w.tasks = map[partition]*partitionTask{p: task}
+
+	bad, err := w.feed(task, []*kgo.Record{{Topic: input, Offset: 9}})
+	if bad != nil || !errors.Is(err, errRestart) || !strings.Contains(err.Error(), "offset 9 of in/0 came again at position 10") {
+		t.Errorf("a record that was processed comes again: %v, %v", bad, err)
+	}
+
+	precommit := func(topic string, at int64) (string, error) {
+		req := kmsg.NewPtrTxnOffsetCommitRequest()
+		req.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: topic, Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{{Partition: 0, Offset: at}}}}
+		err := w.precommit(req)
+		if m := req.Topics[0].Partitions[0].Metadata; m != nil {
+			return *m, err
+		}
+		return "", err
+	}
+	task.touched = true
+	if m, err := precommit(input, 10); err != nil || m != "farcall/1 horizon=77 since=4" {
+		t.Errorf("a commit of the position carries %q: %v", m, err)
+	}
+	if _, err := precommit(input, 11); !errors.Is(err, errPosition) || !strings.Contains(err.Error(), "in/0 processed up to 10, the client would commit 11") {
+		t.Errorf("a commit past the position: %v", err)
+	}
+	if _, err := precommit("elsewhere", 11); err == nil {
+		t.Error("a commit for a partition without a task is let through")
+	}
 }

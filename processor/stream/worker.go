@@ -726,7 +726,7 @@ func (w *worker) commit() error {
 	}
 	// A record that was refused must not be missing from a transaction that commits; kgo fails the transaction for some
 	// refusals and not for others.
-	ctx, cancel := context.WithTimeout(context.Background(), 2*w.o.TxnTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), w.o.TxnTimeout)
 	defer cancel()
 	if err := w.sess.Client().Flush(ctx); err != nil {
 		return fmt.Errorf("%w: flush: %w", errRestart, err)
@@ -739,7 +739,9 @@ func (w *worker) commit() error {
 
 func (w *worker) end(try kgo.TransactionEndTry) error {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*w.o.TxnTimeout)
+	// Past its timeout the broker aborts the transaction. And End would wait for ever where the member lost its group during
+	// it: for a heartbeat that nobody sends, while the word of the loss waits for rebalances to be allowed.
+	ctx, cancel := context.WithTimeout(context.Background(), w.o.TxnTimeout)
 	defer cancel()
 	committed, err := w.sess.End(kgo.PreTxnCommitFnContext(ctx, w.precommit), try)
 	w.inTxn, w.lastCommit = false, time.Now()

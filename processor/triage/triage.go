@@ -139,9 +139,10 @@ func (t *Task) judge(a *topics.Anomaly, created int64) (Verdict, *alert.Alert, e
 	case alerted:
 		verdict = Updated
 	}
+	named := g.methods[:min(len(g.methods), alert.MaxMethods)]
 	return verdict, &alert.Alert{
 		ID: id, Version: g.version, Score: g.lead.Score, Created: created, First: g.first, Last: g.last,
-		Lead: g.lead, Methods: g.methods, Dropped: g.dropped, Window: t.cfg.Window, Pane: t.cfg.Pane,
+		Lead: g.lead, Methods: named, Dropped: g.dropped + int64(len(g.methods)-len(named)), Window: t.cfg.Window, Pane: t.cfg.Pane,
 	}, nil
 }
 
@@ -178,6 +179,10 @@ type group struct {
 
 const groupVersion = 1
 
+// maxMethods bounds the row: past it methods are only counted, and which ones they are depends on the order. A sweep through
+// every service that an account uses stays far below.
+const maxMethods = 2000
+
 // add unites an anomaly with the group and says whether that changed anything.
 func (g *group) add(a *topics.Anomaly) bool {
 	v := &a.Visit
@@ -210,7 +215,7 @@ func (g *group) add(a *topics.Anomaly) bool {
 			o.Score, o.Level = m.Score, m.Level
 		}
 		changed = changed || *o != before
-	case len(g.methods) < alert.MaxMethods:
+	case len(g.methods) < maxMethods:
 		g.methods = append(g.methods, m)
 		changed = true
 	default:
