@@ -20,7 +20,8 @@ demo: build ## watch farcall find intrusions on an embedded broker (ARGS="--seed
 	bin/farcall demo $(ARGS)
 
 test: ## all tests, the concurrent ones with the race detector (needs a C compiler), Apache Kafka too where there is a Java
-	go test ./...
+	go test $$(go list ./... | grep -v /loadtest)
+	go test -count=1 ./loadtest/... # these run the built binary, which the test cache knows nothing of
 	@if command -v $${CC:-cc} >/dev/null; then CGO_ENABLED=1 go test -race ./processor/stream ./state ./processor/geo; \
 	else echo "SKIPPED: no C compiler, so no race detector"; test -z "$$FARCALL_NO_SKIP"; fi
 
