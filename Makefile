@@ -13,8 +13,10 @@ export CGO_ENABLED ?= 0
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# A first build compiles all dependencies: a quarter faster without debug information, which -s drops in any case, and
+# without garbage collection in compilers that stay below 1 GiB.
 build: ## bin/farcall
-	go build -trimpath -ldflags='-s -w' -o bin/farcall ./processor/cmd/farcall
+	GOGC=off GOMEMLIMIT=1GiB go build -trimpath -gcflags=all=-dwarf=false -ldflags='-s -w' -o bin/farcall ./processor/cmd/farcall
 
 demo: build ## watch farcall find intrusions on an embedded broker (ARGS="--seed 8")
 	bin/farcall demo $(ARGS)

@@ -13,7 +13,6 @@ import (
 	"unicode/utf8"
 	"unsafe"
 
-	"github.com/segmentio/encoding/ascii"
 	"github.com/segmentio/encoding/json"
 )
 
@@ -303,12 +302,31 @@ func (d *Decoder) text(v json.RawMessage) (s string, ok bool) {
 		return "", v[0] == 'n'
 	}
 	b := v[1 : len(v)-1]
-	if bytes.IndexByte(b, '\\') >= 0 || !ascii.ValidPrint(b) {
+	if !verbatim(b) {
 		start := len(d.unquoted)
 		d.unquoted = appendUnquoted(d.unquoted, b)
 		b = d.unquoted[start:]
 	}
 	return unsafe.String(unsafe.SliceData(b), len(b)), true
+}
+
+// verbatim reports whether the inside of a good JSON string means what it says: no byte of it is a backslash, a control
+// character or outside of ASCII. It is one pass of eight bytes at a time, since segmentio's vector code leaves the
+// processor in a state in which that of the standard library costs ten times as much on Intel's (no VZEROUPPER).
+func verbatim(b []byte) bool {
+	var bad uint64
+	for len(b) >= 8 {
+		w := binary.LittleEndian.Uint64(b)
+		bad |= w | hasByte(w, '\\'*eachByte) | (w - ' '*eachByte)
+		b = b[8:]
+	}
+	for _, c := range b {
+		if c == '\\' || c < ' ' {
+			return false
+		}
+		bad |= uint64(c)
+	}
+	return bad&highBits == 0
 }
 
 // flag is where the boolean that a good JSON value means stands; nil for null.

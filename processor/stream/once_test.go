@@ -42,6 +42,7 @@ func TestKilledInMidTransaction(t *testing.T) {
 
 		next := b.run("a", d, &counting{}, patient)
 		next.drains()
+		await(t, "the end of the open transaction", func() bool { return !b.openTransaction() })
 		m.bury()
 		b.spread(400)
 		next.drains()

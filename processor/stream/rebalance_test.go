@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/farcall/farcall/state"
 )
 
 // assignment is what the broker says that a slot's workers own.
@@ -164,10 +166,38 @@ func TestCleanRestart(t *testing.T) {
 	if n := again.value("farcall_restored_rows_total"); n != 0 {
 		t.Errorf("after a clean stop %v rows were restored", n)
 	}
+	var ids []string
+	for _, w := range b.c.GroupInfo(group).Members {
+		ids = append(ids, *w.InstanceID)
+	}
+	if slices.Sort(ids); !slices.Equal(ids, []string{"a-count-0", "other-count-0"}) {
+		t.Errorf("the members of the group are %v", ids)
+	}
 	if after := b.assignment("a"); !slices.Equal(before, after) {
 		t.Errorf("the process had partitions %v and has %v", before, after)
 	}
 	again.stop()
 	other.stop()
+	b.check(nil)
+}
+
+// TestStoreStillHeld gives a partition to a worker before the one that had it has closed its store.
+func TestStoreStillHeld(t *testing.T) {
+	t.Parallel()
+	b, d := newBroker(t, 2), disk()
+	held, err := state.Open("state/count/1", state.Options{FS: d})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := b.run("a", d, &counting{})
+	m.runs(1)
+	b.send(0, "x")
+	b.send(1, "x")
+	await(t, "the partition whose store is free", func() bool { return b.committed(0) == 1 })
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m.drains()
+	m.stop()
 	b.check(nil)
 }

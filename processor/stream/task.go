@@ -151,11 +151,11 @@ func (t *partitionTask) open(ctx context.Context) error {
 			}
 		},
 	}.Run(ctx, t.store)
+	if res.Wiped != "" { // though the restore after it failed
+		o.Metrics.Wiped.WithLabelValues(t.w.stage.Name, res.Wiped).Inc()
+	}
 	if err != nil {
 		return sorted(err)
-	}
-	if res.Wiped != "" {
-		o.Metrics.Wiped.WithLabelValues(t.w.stage.Name, res.Wiped).Inc()
 	}
 	if err := t.check(); err != nil {
 		return err
