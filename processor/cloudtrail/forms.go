@@ -314,17 +314,15 @@ func (d *Decoder) text(v json.RawMessage) (s string, ok bool) {
 // character or outside of ASCII. It is one pass of eight bytes at a time, since segmentio's vector code leaves the
 // processor in a state in which that of the standard library costs ten times as much on Intel's (no VZEROUPPER).
 func verbatim(b []byte) bool {
-	var bad uint64
-	for len(b) >= 8 {
-		w := binary.LittleEndian.Uint64(b)
-		bad |= w | hasByte(w, '\\'*eachByte) | (w - ' '*eachByte)
-		b = b[8:]
+	var bad uint64 // by its high bits: what is not ASCII, backslashes, and what is below the blank
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		w := binary.LittleEndian.Uint64(b[i:])
+		bad |= w | (w ^ '\\'*eachByte - eachByte) | (w - ' '*eachByte)
 	}
-	for _, c := range b {
-		if c == '\\' || c < ' ' {
-			return false
-		}
-		bad |= uint64(c)
+	for ; i < len(b); i++ {
+		w := uint64(b[i])
+		bad |= w | (w ^ '\\' - 1) | (w - ' ')
 	}
 	return bad&highBits == 0
 }
