@@ -22,6 +22,7 @@ import (
 	"github.com/farcall/farcall/processor/config"
 	"github.com/farcall/farcall/processor/console"
 	"github.com/farcall/farcall/processor/geo"
+	"github.com/farcall/farcall/processor/route"
 	"github.com/farcall/farcall/processor/stream"
 	"github.com/farcall/farcall/topics"
 )
@@ -79,7 +80,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 	stages := stream.Stages{
 		Raw: cfg.Topics.Raw, Names: topics.NamesFor(cfg.Topics.Prefix), Start: stream.Start(cfg.Route.Start),
 		Route: cfg.RouteConfig(), Detect: cfg.DetectConfig(), Triage: cfg.TriageConfig(),
-		Locator: locator, Metrics: o.Metrics, Now: time.Now, Version: Version,
+		Locator: locator, Breaker: route.NewBreaker(cfg.Route.MaxBadShare), Metrics: o.Metrics, Now: time.Now, Version: Version,
 	}.Build()
 	stages = slices.DeleteFunc(stages, func(s stream.Stage) bool { return !slices.Contains(cfg.Stages, s.Name) })
 

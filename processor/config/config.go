@@ -135,6 +135,8 @@ type Route struct {
 	ExpandedBytes int64 `yaml:"expanded_bytes" env:"EXPANDED_BYTES"`
 	// Presences remembered for each raw partition, about 20 bytes each, 1024 to 268435456. With too few, more is told twice.
 	MemoryEntries int `yaml:"memory_entries" env:"MEMORY_ENTRIES"`
+	// Share of a raw topic's records that may be unreadable, 0 to 1: with more, of at least 1000, the process stops, since the topic is most likely the wrong one. 1: it never does.
+	MaxBadShare float64 `yaml:"max_bad_share" env:"MAX_BAD_SHARE"`
 	// Rules that drop events at the door, each counted by its name.
 	Ignore []route.Rule `yaml:"ignore" env:"-"`
 }
@@ -211,7 +213,7 @@ func Default() Config {
 		Topics:  Topics{Raw: []string{"cloudtrail"}, Prefix: o.Prefix, Partitions: o.Partitions, Replication: -1, Retention: o.Retention, AlertRetention: o.AlertRetention},
 		State:   State{Dir: "farcall-state", CacheBytes: 128 << 20, MemTableBytes: 8 << 20},
 		Geo:     Geo{CacheEntries: geo.DefaultCacheEntries, ReloadEvery: time.Minute},
-		Route:   Route{Workers: 1, Start: "earliest", Skew: r.Skew, RecordBytes: lim.RecordBytes, Depth: lim.Depth, ExpandedBytes: lim.ExpandedBytes, MemoryEntries: r.MemoryEntries},
+		Route:   Route{Workers: 1, Start: "earliest", Skew: r.Skew, RecordBytes: lim.RecordBytes, Depth: lim.Depth, ExpandedBytes: lim.ExpandedBytes, MemoryEntries: r.MemoryEntries, MaxBadShare: 0.5},
 		Detect:  Detect{Workers: 1, Scope: r.Scope, Pane: d.Pane, Window: d.Window, LookBack: d.LookBack, Floor: d.Floor, CacheEntries: d.CacheEntries},
 		Triage:  Triage{Workers: 1, Threshold: tr.Threshold},
 		Stream:  Stream{CommitInterval: 100 * time.Millisecond, CommitStretch: 300 * time.Millisecond, SessionTimeout: 10 * time.Second, TransactionTimeout: 10 * time.Second, RestoreStall: 3 * time.Minute, FetchMaxBytes: 16 << 20},
@@ -375,6 +377,9 @@ func (c *Config) Validate() error {
 	between("route.depth", int64(c.Route.Depth), 8, 1000)
 	between("route.expanded_bytes", c.Route.ExpandedBytes, 1<<20, 1<<30)
 	between("route.memory_entries", int64(c.Route.MemoryEntries), 1<<10, 1<<28)
+	if !(c.Route.MaxBadShare >= 0 && c.Route.MaxBadShare <= 1) {
+		bad("route.max_bad_share", "%g is outside 0 to 1", c.Route.MaxBadShare)
+	}
 	for i, r := range c.Route.Ignore {
 		if err := r.Check(); err != nil {
 			bad(fmt.Sprintf("route.ignore[%d]", i), "%s", err)

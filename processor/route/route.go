@@ -86,8 +86,10 @@ type Task struct {
 	horizon int64
 	stats   *Stats
 
-	raw *Raw
-	out Output
+	raw  *Raw
+	out  Output
+	fine bool // something of the record is no dead letter
+	dead bool // something is one
 	// scratch
 	method, principal, hashed, buf []byte
 	resources                      []string
@@ -121,17 +123,22 @@ func (t *Task) Decoder() *cloudtrail.Decoder { return t.dec }
 // Begin names the record whose events follow.
 func (t *Task) Begin(r *Raw, out Output) {
 	t.raw, t.out = r, out
+	t.fine, t.dead = false, false
 	t.stats.Records++
 }
 
-// Record takes one raw record.
-func (t *Task) Record(r *Raw, out Output) {
+// Record takes one raw record, and says whether it was good: false, if all that it held became dead letters.
+func (t *Task) Record(r *Raw, out Output) (good bool) {
 	t.Begin(r, out)
 	t.dec.Decode(r.Value, t)
+	return t.fine || !t.dead
 }
 
 // Skip implements cloudtrail.Handler.
-func (t *Task) Skip(k cloudtrail.SkipKind) { t.stats.Skipped[k.String()]++ }
+func (t *Task) Skip(k cloudtrail.SkipKind) {
+	t.fine = true
+	t.stats.Skipped[k.String()]++
+}
 
 // Refuse implements cloudtrail.Handler.
 func (t *Task) Refuse(r *cloudtrail.Refusal) {
@@ -139,6 +146,7 @@ func (t *Task) Refuse(r *cloudtrail.Refusal) {
 }
 
 func (t *Task) deadLetter(reason, detail string, at int64, raw []byte) {
+	t.dead = true
 	t.stats.Refused[reason]++
 	src := t.raw.Source
 	src.Byte = at
@@ -157,6 +165,7 @@ func (t *Task) Event(e *cloudtrail.Event) {
 			(time.Duration(e.TimeMillis-latest)*time.Millisecond+t.cfg.Skew).Round(time.Second)), e.Offset, e.Raw)
 		return
 	}
+	t.fine = true
 	t.method = e.AppendMethod(t.method[:0])
 	t.principal = e.AppendPrincipal(t.principal[:0])
 	if rule := t.ignored(e); rule != "" {

@@ -25,6 +25,7 @@ type Stages struct {
 	Detect  detect.Config
 	Triage  triage.Config
 	Locator *geo.Locator
+	Breaker *route.Breaker
 	Metrics *Metrics
 	Now     func() time.Time // the clock of route
 	Version string           // of this build, for the alerts
@@ -41,7 +42,7 @@ func (s Stages) route() Stage {
 		Open: func(i TaskInfo) (Task, error) {
 			stats := route.NewStats()
 			t, err := route.NewTask(s.Route, s.Locator, s.Now, i.StreamTime, stats)
-			return &routeTask{Task: t, s: s, stats: stats, told: *route.NewStats()}, err
+			return &routeTask{Task: t, s: s, topic: i.Topic, stats: stats, told: *route.NewStats()}, err
 		},
 	}
 }
@@ -50,24 +51,41 @@ func (s Stages) route() Stage {
 type routeTask struct {
 	*route.Task
 	s     Stages
+	topic string
 	stats *route.Stats
 	told  route.Stats // what the metrics know of stats
 	out   *Output
+	good  int64             // records, and not yet told to the breaker
+	last  topics.DeadLetter // without its value
 }
 
 func (t *routeTask) Process(r *kgo.Record, out *Output) error {
 	t.out = out
-	t.Record(&route.Raw{
+	t.good++
+	if t.Record(&route.Raw{
 		Source: topics.Source{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, Timestamp: r.Timestamp.UnixMilli(), Value: r.Value,
-	}, t)
-	return nil
+	}, t) {
+		return nil
+	}
+	t.good--
+	return t.breaker(1)
+}
+
+// breaker tells the breaker what was read since it was last told.
+func (t *routeTask) breaker(bad int64) error {
+	good := t.good
+	t.good = 0
+	return t.s.Breaker.Note(t.topic, good, bad, &t.last)
 }
 
 func (t *routeTask) Visit(key, value []byte) { t.produce(t.s.Names.Visits, key, value) }
 
 func (t *routeTask) Sighting(key, value []byte) { t.produce(t.s.Names.Principals, key, value) }
 
-func (t *routeTask) DeadLetter(d *topics.DeadLetter) { t.out.DeadLetter(d) }
+func (t *routeTask) DeadLetter(d *topics.DeadLetter) {
+	t.last = topics.DeadLetter{Reason: d.Reason, Detail: d.Detail, Source: d.Source}
+	t.out.DeadLetter(d)
+}
 
 func (t *routeTask) produce(topic string, key, value []byte) {
 	t.out.Produce(&kgo.Record{Topic: topic, Key: key, Value: append([]byte(nil), value...)})
@@ -75,8 +93,11 @@ func (t *routeTask) produce(topic string, key, value []byte) {
 
 func (t *routeTask) StreamTime() int64 { return t.Horizon() }
 
-// Flush brings the metrics up to the counts of the transaction.
+// Flush brings the breaker and the metrics up to the counts of the transaction.
 func (t *routeTask) Flush() error {
+	if err := t.breaker(0); err != nil {
+		return err
+	}
 	m, now, was := t.s.Metrics, t.stats, &t.told
 	delta := func(now, was map[string]int64, add func(label string, n float64)) {
 		for k, v := range now {
