@@ -18,7 +18,19 @@ type DeadLetter struct {
 	Reason string // a metric label: few values
 	Detail string // for a person
 	Source Source
-	Value  []byte
+	// Last is the last offset, where the letter is about several source records. 0: about the one of Source alone.
+	Last  int64
+	Value []byte
+	// Size and SHA256, in hexadecimal, are those of the original before the cut. Record finds them in Value, and
+	// ParseDeadLetter in the headers.
+	Size   int64
+	SHA256 string
+}
+
+// Whole reports whether Value is the original, uncut and unharmed.
+func (d *DeadLetter) Whole() bool {
+	sum := sha256.Sum256(d.Value)
+	return d.Size == int64(len(d.Value)) && d.SHA256 == hex.EncodeToString(sum[:])
 }
 
 // The headers of a dead letter.
@@ -29,16 +41,20 @@ const (
 	HeaderTopic     = "farcall.source.topic"
 	HeaderPartition = "farcall.source.partition"
 	HeaderOffset    = "farcall.source.offset"
+	HeaderLast      = "farcall.source.last"
 	HeaderByte      = "farcall.source.byte"
 	HeaderSize      = "farcall.size"
 	HeaderSHA256    = "farcall.sha256"
 )
 
+// HeaderReplayed marks a record that `farcall dead-letters replay` brought back: topic/partition/offset of the first one.
+const HeaderReplayed = "farcall.replayed"
+
 // Record makes the Kafka record. Its key is the source's coordinates, so that dead letters of one partition stay in order.
 func (d *DeadLetter) Record(topic string) *kgo.Record {
 	sum := sha256.Sum256(d.Value)
 	value := d.Value[:min(len(d.Value), MaxDeadLetterBytes)]
-	return &kgo.Record{
+	r := &kgo.Record{
 		Topic: topic,
 		Key:   []byte(d.Source.Topic + "/" + strconv.Itoa(int(d.Source.Partition))),
 		Value: append([]byte(nil), value...),
@@ -54,6 +70,10 @@ func (d *DeadLetter) Record(topic string) *kgo.Record {
 			{Key: HeaderSHA256, Value: []byte(hex.EncodeToString(sum[:]))},
 		},
 	}
+	if d.Last != 0 {
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: HeaderLast, Value: strconv.AppendInt(nil, d.Last, 10)})
+	}
+	return r
 }
 
 // ParseDeadLetter reads a dead letter back from its record. Fields whose header is missing stay zero.
@@ -74,8 +94,14 @@ func ParseDeadLetter(r *kgo.Record) DeadLetter {
 			d.Source.Partition = int32(n)
 		case HeaderOffset:
 			d.Source.Offset, _ = strconv.ParseInt(v, 10, 64)
+		case HeaderLast:
+			d.Last, _ = strconv.ParseInt(v, 10, 64)
 		case HeaderByte:
 			d.Source.Byte, _ = strconv.ParseInt(v, 10, 64)
+		case HeaderSize:
+			d.Size, _ = strconv.ParseInt(v, 10, 64)
+		case HeaderSHA256:
+			d.SHA256 = v
 		}
 	}
 	return d

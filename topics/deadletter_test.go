@@ -80,8 +80,17 @@ func TestDeadLetterRoundTrip(t *testing.T) {
 				Offset: rapid.Int64().Draw(t, "offset"), Byte: rapid.Int64().Draw(t, "byte"),
 			},
 		}
-		if d := cmp.Diff(want, ParseDeadLetter(want.Record("t"))); d != "" {
+		sum := sha256.Sum256(want.Value)
+		want.Size, want.SHA256 = int64(len(want.Value)), hex.EncodeToString(sum[:])
+		got := ParseDeadLetter(want.Record("t"))
+		if d := cmp.Diff(want, got); d != "" {
 			t.Fatalf("round trip (-want +got):\n%s", d)
+		}
+		if !got.Whole() {
+			t.Fatal("the whole original does not pass for it")
+		}
+		if got.Value = got.Value[1:]; got.Whole() {
+			t.Fatal("a part passes for the whole original")
 		}
 	})
 }

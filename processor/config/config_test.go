@@ -206,6 +206,7 @@ var rules = []rule{
 	{"flat records", func(c *Config) { c.Route.Depth = 1 }, []string{"route.depth: 1 is outside"}},
 	{"gzip without bound", func(c *Config) { c.Route.ExpandedBytes = 1 << 40 }, []string{"route.expanded_bytes: 1099511627776 is outside"}},
 	{"short memory", func(c *Config) { c.Route.MemoryEntries = 1 }, []string{"route.memory_entries: 1 is outside"}},
+	{"more bad records than records", func(c *Config) { c.Route.MaxBadShare = 1.5 }, []string{"route.max_bad_share: 1.5 is outside 0 to 1"}},
 	{"rules that drop all, or nothing known", func(c *Config) {
 		c.Route.Ignore = []route.Rule{{Name: "fine", Service: "kms"}, {Name: "all"}, {Service: "kms"}, {Name: "net", Network: "10.0.0.0"}}
 	}, []string{"route.ignore[1]: ", "route.ignore[2]: ", "route.ignore[3]: "}},

@@ -69,6 +69,7 @@ type partitionTask struct {
 	horizon             int64 // stream time of the last commit
 	since               int32 // see metadata
 	touched             bool  // in the running transaction
+	skipped             *skipped
 	changelogNext       int64 // behind the rows of the running transaction
 	produced            sync.Mutex
 	cancel              context.CancelFunc

@@ -51,6 +51,7 @@ type worker struct {
 
 	refused    atomic.Pointer[error] // first record of the transaction that the broker did not take
 	inTxn      bool
+	rewound    bool // the last transaction aborted in this turn
 	txnBegan   time.Time
 	txnRecords int
 	full       bool
@@ -62,6 +63,31 @@ type worker struct {
 type source struct {
 	partition
 	offset int64
+}
+
+// maxBatchBytes is what a batch may expand to: 64 times the largest that a broker takes with its own default.
+const maxBatchBytes = 64 << 20
+
+// skipped is a batch that a task passes over in the running transaction.
+type skipped struct {
+	topic kadm.TopicID
+	to    kgo.EpochOffset
+}
+
+// commit puts the offset behind the batch into a request to commit. The client, which knows nothing of the skip, has there
+// what it read of the partition before the batch, or nothing.
+func (s *skipped) commit(req *kmsg.TxnOffsetCommitRequest, p partition) {
+	at := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+	at.Partition, at.Offset, at.LeaderEpoch = p.id, s.to.Offset, s.to.Epoch
+	for i := range req.Topics {
+		if t := &req.Topics[i]; t.Topic == p.topic {
+			t.Partitions = append(slices.DeleteFunc(t.Partitions, func(o kmsg.TxnOffsetCommitRequestTopicPartition) bool { return o.Partition == p.id }), at)
+			return
+		}
+	}
+	t := kmsg.NewTxnOffsetCommitRequestTopic()
+	t.Topic, t.TopicID, t.Partitions = p.topic, s.topic, append(t.Partitions, at)
+	req.Topics = append(req.Topics, t)
 }
 
 // panicked is a record whose processing panicked.
@@ -193,7 +219,7 @@ func (w *worker) client(ctx context.Context) (*kgo.GroupTransactSession, error) 
 		kgo.FetchMinBytes(1),
 		kgo.FetchMaxBytes(o.FetchMaxBytes),
 		kgo.FetchMaxPartitionBytes(o.FetchMaxBytes/2),
-		kgo.MaxDecompressBatchBytes(64<<20),
+		kgo.MaxDecompressBatchBytes(maxBatchBytes),
 		// An offset that retention has passed by is an error that a person must decide on, never a silent jump.
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.RecordPartitioner(partitioner{w.stage.Changelog, kgo.ManualPartitioner(), kgo.StickyKeyPartitioner(nil)}),
@@ -422,8 +448,10 @@ func (w *worker) turn(ctx context.Context) error {
 	} else if len(w.tasks) > 0 {
 		wait = min(wait, w.o.CommitInterval*5)
 	}
+	w.rewound = false
 	fs := w.poll(ctx, wait)
-	if err := w.fetchErrors(fs); err != nil {
+	oversized, err := w.fetchErrors(fs)
+	if err != nil {
 		return err
 	}
 	if err := w.settle(ctx, fs); err != nil {
@@ -431,6 +459,11 @@ func (w *worker) turn(ctx context.Context) error {
 	}
 	if n := fs.NumRecords(); n > 0 {
 		if err := w.process(fs, n); err != nil {
+			return err
+		}
+	}
+	for _, batch := range oversized {
+		if err := w.skip(ctx, batch); err != nil {
 			return err
 		}
 	}
@@ -486,23 +519,66 @@ func (w *worker) poll(ctx context.Context, wait time.Duration) kgo.Fetches {
 	return w.sess.PollRecords(pctx, w.o.MaxPollRecords)
 }
 
-func (w *worker) fetchErrors(fs kgo.Fetches) error {
+// fetchErrors sorts what a poll could not fetch. Batches that expand past the cap are returned, where they may be skipped.
+func (w *worker) fetchErrors(fs kgo.Fetches) (oversized []*kgo.ErrDecompressTooLarge, err error) {
 	for _, fe := range fs.Errors() {
+		var batch *kgo.ErrDecompressTooLarge
 		switch {
 		case errors.Is(fe.Err, context.DeadlineExceeded), errors.Is(fe.Err, context.Canceled):
 		case errors.Is(fe.Err, kgo.ErrClientClosed):
-			return fmt.Errorf("%w: %w", errRestart, fe.Err)
+			return nil, fmt.Errorf("%w: %w", errRestart, fe.Err)
 		case errors.Is(fe.Err, kerr.OffsetOutOfRange):
-			return fmt.Errorf("%s/%d: the committed offset is gone from the topic: retention has passed it by, or the topic was recreated. Set the group's offset to where farcall should go on, knowing what is skipped: %w",
+			return nil, fmt.Errorf("%s/%d: the committed offset is gone from the topic: retention has passed it by, or the topic was recreated. Set the group's offset to where farcall should go on, knowing what is skipped: %w",
 				fe.Topic, fe.Partition, fe.Err)
-		case errors.As(fe.Err, new(*kgo.ErrDecompressTooLarge)):
-			return fmt.Errorf("%s/%d: a batch expands past the cap of 64 MiB: %w", fe.Topic, fe.Partition, fe.Err)
+		case errors.As(fe.Err, &batch):
+			if w.stage.Changelog != "" { // farcall's own topic, and farcall writes no such batch
+				return nil, fmt.Errorf("%s/%d: a batch expands to more than %d bytes: %w", fe.Topic, fe.Partition, maxBatchBytes, fe.Err)
+			}
+			oversized = append(oversized, batch)
 		case kerr.IsRetriable(fe.Err), isGroupError(fe.Err):
 			w.log.Info("fetch failed, will go on", "topic", fe.Topic, "partition", fe.Partition, "err", fe.Err)
 		default:
-			return sorted(fmt.Errorf("fetch %s/%d: %w", fe.Topic, fe.Partition, fe.Err))
+			return nil, sorted(fmt.Errorf("fetch %s/%d: %w", fe.Topic, fe.Partition, fe.Err))
 		}
 	}
+	return oversized, nil
+}
+
+// ReasonBatch is the reason of the dead letter of a batch that expands past the cap.
+const ReasonBatch = "batch_too_large"
+
+// skip makes one dead letter of a batch that expands past the cap. The client has stopped fetching the partition and goes on
+// behind the batch once the transaction has committed, not before: an abort must meet the batch again.
+func (w *worker) skip(ctx context.Context, batch *kgo.ErrDecompressTooLarge) error {
+	t := w.tasks[partition{batch.Topic, batch.Partition}]
+	if t == nil || t.at() != running {
+		return nil // taken away: the next owner meets it
+	}
+	if w.rewound {
+		// The records before the batch come again, and nothing makes the client tell of the batch again.
+		return fmt.Errorf("%w: %s was rewound before a batch that is too large", errRestart, t.partition)
+	}
+	details, err := kadm.NewClient(w.sess.Client()).ListTopics(ctx, batch.Topic)
+	if err == nil {
+		err = details.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("%w: metadata of %s: %w", errRestart, batch.Topic, err)
+	}
+	if err := w.beginTxn(); err != nil {
+		return err
+	}
+	w.log.Error("a batch expands past the cap and will become a dead letter", "partition", t.partition.String(), "from", batch.Offset, "to", batch.NextOffset-1)
+	first := max(t.next, batch.Offset)
+	(&Output{w: w}).DeadLetter(&topics.DeadLetter{
+		Stage: w.stage.Name, Reason: ReasonBatch, Last: batch.NextOffset - 1,
+		Detail: fmt.Sprintf("a batch that expands to more than %d bytes: its records, offsets %d to %d, were not read", maxBatchBytes, first, batch.NextOffset-1),
+		Source: topics.Source{Topic: batch.Topic, Partition: batch.Partition, Offset: first},
+	})
+	t.touched = true
+	t.next = batch.NextOffset
+	t.skipped = &skipped{topic: details[batch.Topic].ID, to: kgo.EpochOffset{Epoch: batch.Epoch, Offset: batch.NextOffset}}
+	w.txnRecords++
 	return nil
 }
 
@@ -607,14 +683,23 @@ func (w *worker) idle() error {
 	return nil
 }
 
+// beginTxn begins a transaction, if none is running.
+func (w *worker) beginTxn() error {
+	if w.inTxn {
+		return nil
+	}
+	if err := w.sess.Begin(); err != nil {
+		return fmt.Errorf("%w: begin: %w", errRestart, err)
+	}
+	w.inTxn, w.txnBegan, w.txnRecords = true, time.Now(), 0
+	w.refused.Store(nil)
+	return nil
+}
+
 // process runs the records of a poll through their tasks, one goroutine a partition.
 func (w *worker) process(fs kgo.Fetches, n int) error {
-	if !w.inTxn {
-		if err := w.sess.Begin(); err != nil {
-			return fmt.Errorf("%w: begin: %w", errRestart, err)
-		}
-		w.inTxn, w.txnBegan, w.txnRecords = true, time.Now(), 0
-		w.refused.Store(nil)
+	if err := w.beginTxn(); err != nil {
+		return err
 	}
 	w.txnRecords += n
 	w.full = n >= w.o.MaxPollRecords/2
@@ -755,7 +840,11 @@ func (w *worker) end(try kgo.TransactionEndTry) error {
 	}
 	if !committed {
 		w.o.Metrics.Transactions.WithLabelValues(w.stage.Name, "aborted").Inc()
+		w.rewound = true
 		for _, t := range w.tasks {
+			if t.skipped != nil {
+				return fmt.Errorf("%w: the transaction that skips a batch of %s aborted", errRestart, t.partition)
+			}
 			if t.touched {
 				if err := t.rollback(); err != nil {
 					return err
@@ -774,6 +863,10 @@ func (w *worker) end(try kgo.TransactionEndTry) error {
 				return err
 			}
 		}
+		if t.skipped != nil {
+			w.sess.Client().SetOffsets(map[string]map[int32]kgo.EpochOffset{t.topic: {t.id: t.skipped.to}})
+			t.skipped = nil
+		}
 	}
 	maps.DeleteFunc(w.poison, func(s source, _ string) bool {
 		t := w.tasks[s.partition]
@@ -786,6 +879,11 @@ var errPosition = errors.New("position differs from the offset about to be commi
 
 // precommit checks that what is committed is what the tasks processed, and adds their stream times.
 func (w *worker) precommit(req *kmsg.TxnOffsetCommitRequest) error {
+	for _, t := range w.tasks {
+		if t.skipped != nil {
+			t.skipped.commit(req, t.partition)
+		}
+	}
 	for i := range req.Topics {
 		for j := range req.Topics[i].Partitions {
 			p := &req.Topics[i].Partitions[j]

@@ -17,13 +17,14 @@ import (
 
 // cli is the command line. Each command lives in the file of its name.
 type cli struct {
-	Demo    demoCommand    `cmd:"" help:"Watch farcall find intrusions in an invented organisation, on an embedded broker. Needs nothing."`
-	Scan    scanCommand    `cmd:"" help:"Judge a folder of CloudTrail files, files, or standard input, without a Kafka."`
-	Run     runCommand     `cmd:"" help:"Be a member of the consumer groups: read raw topics, write alerts."`
-	Topics  topicsCommand  `cmd:"" help:"Create farcall's topics, or check them for drift."`
-	Alerts  alertsCommand  `cmd:"" help:"Read the alerts topic."`
-	Config  configCommand  `cmd:"" help:"Print or check the configuration."`
-	Version versionCommand `cmd:"" help:"Print the version of this build."`
+	Demo        demoCommand        `cmd:"" help:"Watch farcall find intrusions in an invented organisation, on an embedded broker. Needs nothing."`
+	Scan        scanCommand        `cmd:"" help:"Judge a folder of CloudTrail files, files, or standard input, without a Kafka."`
+	Run         runCommand         `cmd:"" help:"Be a member of the consumer groups: read raw topics, write alerts."`
+	Topics      topicsCommand      `cmd:"" help:"Create farcall's topics, or check them for drift."`
+	Alerts      alertsCommand      `cmd:"" help:"Read the alerts topic."`
+	DeadLetters deadLettersCommand `cmd:"" help:"List what could not be read, and bring back what has been repaired."`
+	Config      configCommand      `cmd:"" help:"Print or check the configuration."`
+	Version     versionCommand     `cmd:"" help:"Print the version of this build."`
 }
 
 // configFlag is shared by the commands that need a configuration.
