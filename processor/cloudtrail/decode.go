@@ -626,6 +626,7 @@ func (d *Decoder) value(t *text, layer int, last *model) bool {
 	if !startsValue(c) {
 		return d.broken(t, layer, last, grammar(d.fillWindow(t)))
 	}
+	var found *verdict // the window is a megabyte at the most, and encoding/json is slow
 	if c == '{' {
 		if n := d.guess(t, last); n > 0 {
 			rest, err := d.parse(t.rest()[:n])
@@ -634,9 +635,11 @@ func (d *Decoder) value(t *text, layer int, last *model) bool {
 			}
 			// Was the guess wrong, or is the record? encoding/json looks no further than the break. Counting brackets
 			// would, up to the limit, again for each record that lacks one.
-			if found := grammar(d.fillWindow(t)); found.bad != nil {
-				return d.broken(t, layer, last, found)
+			v := grammar(d.fillWindow(t))
+			if v.bad != nil {
+				return d.broken(t, layer, last, v)
 			}
+			found = &v
 		}
 	}
 	e := t.measure(d.limits.RecordBytes)
@@ -664,7 +667,11 @@ func (d *Decoder) value(t *text, layer int, last *model) bool {
 			return true
 		}
 	}
-	return d.broken(t, layer, last, grammar(d.fillWindow(t)))
+	if found == nil {
+		v := grammar(d.fillWindow(t))
+		found = &v
+	}
+	return d.broken(t, layer, last, *found)
 }
 
 // What a Decoder may spend on looking for the ends of values that have none: without a limit, a payload of nothing but
@@ -896,7 +903,12 @@ func (d *Decoder) token(t *text, layer int) {
 		d.refuse(ReasonNotCloudTrail, off, word, kindOf(word)+" where a record was expected")
 	default:
 		rest = rest[:min(len(rest), 2*quoteBytes)]
-		d.discardLine(t, 0, true, ReasonNotJSON, "neither JSON nor gzip nor base64 of either: "+quote(rest))
+		reason, detail := ReasonNotJSON, "neither JSON nor gzip nor base64 of either: "+quote(rest)
+		if t.cut != nil && t.src == nil && bytes.IndexByte(t.rest(), '\n') < 0 {
+			// Nothing but this was there before the cut, such as the zeros of a gzip bomb: one bad thing, not two.
+			reason, detail, t.cut = t.cut.reason, t.cut.detail+", and holds "+detail, nil
+		}
+		d.discardLine(t, 0, true, reason, detail)
 	}
 }
 

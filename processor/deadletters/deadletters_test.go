@@ -3,6 +3,7 @@ package deadletters_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -255,7 +256,9 @@ func TestRepaired(t *testing.T) {
 		t.Helper()
 		ctx, stop := context.WithCancel(b.ctx)
 		done := make(chan error, 1)
-		go func() { done <- processor.Run(ctx, cfg, processor.Options{NoConsole: true}) }()
+		go func() {
+			done <- processor.Run(ctx, cfg, processor.Options{NoConsole: true, Log: slog.New(slog.DiscardHandler)})
+		}()
 		for !ok() {
 			select {
 			case err := <-done:
