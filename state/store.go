@@ -651,4 +651,6 @@ func (l pebbleLog) Fatalf(format string, args ...any) {
 }
 
 // diskFull says whether a write failed for want of room.
-func diskFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+func diskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
