@@ -103,12 +103,12 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 		}
 	}()
 	o.Log.Info("farcall starts", "version", Version, "slot", slot, "stages", strings.Join(cfg.Stages, ","), "raw", strings.Join(cfg.Topics.Raw, ","),
-		"geo", locator.Build(), "method_normaliser", cloudtrail.MethodNormaliser, "budget", budget(&cfg))
+		"geo", locator.Build(), "method_normaliser", cloudtrail.MethodNormaliser, "memory_budget_mib", cfg.Memory.BudgetBytes>>20, "memory_mib", cfg.Budget())
 	err = stream.RunWorkers(ctx, stream.Options{
 		Client: client, GroupPrefix: cfg.Topics.Prefix, Slot: slot, Dir: cfg.State.Dir, Cache: cache, Log: o.Log, Metrics: o.Metrics,
 		CommitInterval: cfg.Stream.CommitInterval, CommitStretch: cfg.Stream.CommitStretch,
 		SessionTimeout: cfg.Stream.SessionTimeout, TxnTimeout: cfg.Stream.TransactionTimeout, RestoreStall: cfg.Stream.RestoreStall,
-		FetchMaxBytes: cfg.Stream.FetchMaxBytes, MemTableBytes: cfg.State.MemTableBytes,
+		FetchMaxBytes: cfg.Stream.FetchMaxBytes, ProduceMaxBytes: config.ProduceBytes, MemTableBytes: cfg.MemTableBytes(), Restores: cfg.Restores(),
 	}, stages, map[string]int{"route": cfg.Route.Workers, "detect": cfg.Detect.Workers, "triage": cfg.Triage.Workers})
 	cancel()
 	<-consoleDone
@@ -163,14 +163,6 @@ func reloads(reg *prometheus.Registry) func(error) {
 		}
 		c.WithLabelValues("loaded").Inc()
 	}
-}
-
-// budget spells the memory that the configuration allows at the most, besides what Go itself takes.
-func budget(c *config.Config) string {
-	mib := func(b int64) int64 { return b >> 20 }
-	tables := int64(c.Topics.Partitions) * 2 * 2 * int64(c.State.MemTableBytes)
-	buffers := int64(c.Route.Workers+c.Detect.Workers+c.Triage.Workers) * (2*int64(c.Stream.FetchMaxBytes) + 64<<20)
-	return fmt.Sprintf("block cache %d MiB, memtables up to %d MiB, fetch and produce buffers up to %d MiB", mib(c.State.CacheBytes), mib(tables), mib(buffers))
 }
 
 // kafkaLog passes on what the client logs as warnings and errors; the rest is for debugging the client.

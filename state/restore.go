@@ -25,8 +25,11 @@ type Restore struct {
 	// Stall is how long a restore may go without progress before it gives up; default 3 minutes.
 	Stall time.Duration
 	Log   *slog.Logger
-	// Progress, if set, is told of every batch that was applied: rows in it and offsets still to read.
-	Progress func(rows int, remaining int64)
+	// Progress, if set, is told what was read since it was last called, and how many offsets are still to be read; every two
+	// seconds at the least.
+	Progress func(rows, bytes int, remaining int64)
+	// Share bounds how many stores of a process restore at a time, and their memory together; nil for a share of its own.
+	Share *Restores
 
 	quiet time.Duration // without a record before the leader is asked whether any is left; default 4 seconds
 }
@@ -38,13 +41,6 @@ type Restored struct {
 	// or "stale".
 	Wiped string
 }
-
-// restoreBatchBytes bounds the rows that a restore writes in one Pebble batch; 8 MB batches measured
-// fastest where rows arrive unsorted.
-const restoreBatchBytes = 8 << 20
-
-// restoreFetchBytes bounds one answer of the broker.
-const restoreFetchBytes = 16 << 20
 
 // Run brings the store up to the high watermark of its changelog as it is now. Call it only after the group's offsets
 // were fetched: by then the broker has settled the transaction of whoever owned the partition before.
@@ -63,6 +59,9 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 	if r.Log == nil {
 		r.Log = slog.New(slog.DiscardHandler)
 	}
+	if r.Share == nil {
+		r.Share = NewRestores(1, restoreBufferBytes)
+	}
 	cl, err := kgo.NewClient(append(slices.Clone(r.Client),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(),
@@ -71,6 +70,7 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 		kgo.FetchMaxPartitionBytes(restoreFetchBytes),
 		kgo.FetchMaxWait(500*time.Millisecond),
 		kgo.MaxDecompressBatchBytes(64<<20),
+		kgo.WithPools(&r.Share.pools),
 	)...)
 	if err != nil {
 		return out, fmt.Errorf("restore client: %w", err)
@@ -109,21 +109,27 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 	if next >= target {
 		return out, s.Apply(nil, Position{Topic: id, Next: next})
 	}
+	g, err := r.Share.take(ctx, target-next)
+	if err != nil {
+		return out, err
+	}
+	defer r.Share.give(g)
 	cl.AddConsumePartitions(map[string]map[int32]kgo.Offset{r.Topic: {r.Partition: kgo.NewOffset().At(next)}})
 
 	progress := time.Now()
-	var rows []Row
-	size := 0
+	cold := !known // and then nothing is in Pebble's memtables, and tombstones have nothing to bury
 	apply := func() error {
-		if err := s.Apply(rows, Position{Topic: id, Next: next}); err != nil {
-			return err
+		pos := Position{Topic: id, Next: next}
+		var err error
+		if cold && g.bytes() >= ingestBytes {
+			err = s.ingest(g, pos, out.Rows == 0)
+		} else {
+			err = s.applyBatch(g, pos)
+			cold = false
 		}
-		out.Rows += int64(len(rows))
-		if r.Progress != nil {
-			r.Progress(len(rows), max(0, target-next))
-		}
-		rows, size = rows[:0], 0
-		return nil
+		out.Rows += int64(g.len())
+		g.reset()
+		return err
 	}
 	for next < target {
 		pctx, cancel := context.WithTimeout(ctx, min(2*time.Second, r.Stall, r.quiet))
@@ -137,19 +143,31 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 				return out, fmt.Errorf("restore %s/%d at offset %d: %w", r.Topic, r.Partition, next, fe.Err)
 			}
 		}
-		moved := false
-		for _, rec := range fs.Records() {
-			moved = true
-			next = rec.Offset + 1
+		moved, rows, size := false, 0, 0
+		var failed error
+		fs.EachRecord(func(rec *kgo.Record) {
+			defer rec.Recycle()
+			if failed != nil {
+				return
+			}
 			if !rec.Attrs.IsControl() {
-				rows = append(rows, Row{rec.Key, rec.Value})
+				if full := g.full(len(rec.Key) + len(rec.Value)); full || !cold && g.bytes() >= batchBytes {
+					if failed = apply(); failed != nil {
+						return
+					}
+				}
+				g.add(rec.Key, rec.Value)
+				rows++
 				size += len(rec.Key) + len(rec.Value)
 			}
-			if size >= restoreBatchBytes {
-				if err := apply(); err != nil {
-					return out, err
-				}
-			}
+			moved = true
+			next = rec.Offset + 1
+		})
+		if failed != nil {
+			return out, failed
+		}
+		if r.Progress != nil {
+			r.Progress(rows, size, max(0, target-next))
 		}
 		switch {
 		case moved:

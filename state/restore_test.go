@@ -3,9 +3,11 @@ package state
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -260,7 +262,10 @@ func TestRestore(t *testing.T) {
 func TestRestoreKeepsProgress(t *testing.T) {
 	l := newChangelog(t)
 	s := memStore(t)
-	value := strings.Repeat("x", 512<<10)
+	noise := make([]byte, 256<<10)
+	rng := rand.NewChaCha8([32]byte{1})
+	rng.Read(noise)
+	value := hex.EncodeToString(noise)
 	for i := range 5 {
 		var changes []string
 		for j := range 5 {
@@ -269,24 +274,27 @@ func TestRestoreKeepsProgress(t *testing.T) {
 		l.commit(changes...)
 	}
 	r := l.restore()
-	batches, rows := 0, 0
+	r.Share = NewRestores(1, 4<<20)
+	r.Share.smallBelow = 0
+	calls, rows, size := 0, 0, 0
 	last := l.highWatermark()
-	r.Progress = func(n int, remaining int64) {
-		batches++
+	r.Progress = func(n, bytes int, remaining int64) {
+		calls++
 		rows += n
-		if remaining >= last || remaining < 0 {
-			t.Errorf("batch %d: %d offsets left, before it %d", batches, remaining, last)
+		size += bytes
+		if remaining > last || remaining < 0 || n > 0 && remaining == last {
+			t.Errorf("call %d: %d rows read and %d offsets left, before it %d", calls, n, remaining, last)
 		}
 		last = remaining
-		if pos, _ := s.Position(); pos.Next != l.highWatermark()-remaining {
-			t.Errorf("batch %d: position %d with %d offsets left", batches, pos.Next, remaining)
-		}
 	}
 	if _, err := r.Run(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	if batches < 2 || rows != l.written || last != 0 {
-		t.Errorf("told of %d rows in %d batches with %d offsets left, want %d rows", rows, batches, last, l.written)
+	if calls < 2 || rows != l.written || size < 25*len(value) || last != 0 {
+		t.Errorf("told of %d rows, %d bytes in %d calls with %d offsets left, want %d rows", rows, size, calls, last, l.written)
+	}
+	if m := s.Metrics(); m.Ingest.Count < 3 {
+		t.Errorf("%d sorted tables were taken over: an empty store must be filled with them", m.Ingest.Count)
 	}
 	l.check(s)
 }

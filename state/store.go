@@ -9,11 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"log/slog"
 	"maps"
 	"os"
 	"slices"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -51,6 +54,13 @@ const positionBytes = 1 + len(TopicID{}) + 8
 // ErrFormat is wrapped when a store was written by a newer build.
 var ErrFormat = errors.New("state folder has a newer format")
 
+// ErrCorrupt is wrapped by errors about a store that Pebble can't read back: the disk changed what was written. Discard and
+// Remove make room for a full restore.
+var ErrCorrupt = errors.New("state store is corrupt")
+
+// ErrDisk is wrapped when the disk takes no more writes.
+var ErrDisk = errors.New("the disk does not take writes")
+
 // TopicID identifies one incarnation of a topic: a recreated topic has another.
 type TopicID [16]byte
 
@@ -58,6 +68,11 @@ type TopicID [16]byte
 type Position struct {
 	Topic TopicID
 	Next  int64 // offset of the first changelog record that the store has not seen
+}
+
+func (p Position) append(b []byte) []byte {
+	b = append(append(b, FormatVersion), p.Topic[:]...)
+	return binary.BigEndian.AppendUint64(b, uint64(p.Next))
 }
 
 // Options open a store.
@@ -71,6 +86,9 @@ type Options struct {
 	// FlushEvery and FlushRows flush the memtable when the store on disk is that far behind.
 	FlushEvery time.Duration
 	FlushRows  int
+	// Fatal is told, once and from any goroutine, that the disk takes no more writes, with an error that wraps ErrDisk. Calls
+	// of the store may then block for ever: the process must end without waiting for them. The default panics.
+	Fatal func(error)
 }
 
 func (o *Options) defaults() {
@@ -88,6 +106,9 @@ func (o *Options) defaults() {
 	}
 	if o.FlushRows == 0 {
 		o.FlushRows = 500_000
+	}
+	if o.Fatal == nil {
+		o.Fatal = func(err error) { panic(err) }
 	}
 }
 
@@ -108,6 +129,14 @@ type Store struct {
 
 	unflushed int
 	flushing  <-chan struct{}
+	fault     *fault
+}
+
+// fault is the first failure that one opening of Pebble met, in the foreground or on a goroutine of its own.
+type fault struct {
+	err    atomic.Pointer[error]
+	met    chan struct{} // closed once err is set
+	closed atomic.Bool   // Pebble is being closed: what it says from here on is no news
 }
 
 // Open opens the store in dir, making it if there is none.
@@ -127,6 +156,11 @@ func (s *Store) open() error {
 	if err := makeFolder(s.o.FS, s.dir); err != nil {
 		return err
 	}
+	if err := s.removeRuns(); err != nil {
+		return err
+	}
+	f := &fault{met: make(chan struct{})}
+	s.fault = f
 	opts := &pebble.Options{
 		FS:                          s.o.FS,
 		Cache:                       s.o.Cache,
@@ -134,16 +168,74 @@ func (s *Store) open() error {
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                s.o.MemTableBytes,
 		MemTableStopWritesThreshold: 2,
-		Logger:                      pebbleLog{s.o.Log},
+		Logger:                      pebbleLog{s},
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) { s.failed(f, err) },
+			DataCorruption:  func(i pebble.DataCorruptionInfo) { s.failed(f, i.Details) },
+		},
 	}
+	// A table that waits among the memtables is known to the log alone, and there is none.
+	opts.Experimental.DisableIngestAsFlushable = func() bool { return true }
 	db, err := pebble.Open(s.dir, opts)
+	if errors.Is(err, fs.ErrNotExist) { // a crash while it was made, at worst: Pebble syncs its folder once for several files
+		err = fmt.Errorf("%w: %s: %w", ErrCorrupt, s.dir, err)
+	}
 	if err != nil {
-		return fmt.Errorf("open state folder %s: %w", s.dir, err)
+		return fmt.Errorf("open state folder %s: %w", s.dir, s.sort(err))
 	}
 	s.db = db
 	if err := s.load(); err != nil {
 		s.db = nil
+		f.closed.Store(true)
 		return errors.Join(err, db.Close())
+	}
+	return nil
+}
+
+// sort says what an error of Pebble means.
+func (s *Store) sort(err error) error {
+	switch {
+	case err == nil, errors.Is(err, ErrCorrupt), errors.Is(err, ErrDisk):
+		return err
+	case pebble.IsCorruptionError(err):
+		return fmt.Errorf("%w: %s: %w", ErrCorrupt, s.dir, err)
+	case diskFull(err):
+		return s.diskError(err)
+	}
+	return err
+}
+
+// diskError is one line that says what to do.
+func (s *Store) diskError(err error) error {
+	what := "mend the disk or its rights"
+	if diskFull(err) {
+		what = "it is full: free some space"
+	}
+	return fmt.Errorf("%w: state folder %s: %w (%s and start again; nothing is lost, the changelog has all of it)", ErrDisk, s.dir, err, what)
+}
+
+// failed notes the first failure. Pebble tries a flush or compaction that failed again at once and for ever, so a disk that is
+// full would look like a process that hangs.
+func (s *Store) failed(f *fault, err error) {
+	if f.closed.Load() {
+		return
+	}
+	if err = s.sort(err); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrDisk) {
+		err = s.diskError(err)
+	}
+	if !f.err.CompareAndSwap(nil, &err) {
+		return
+	}
+	close(f.met)
+	if errors.Is(err, ErrDisk) {
+		s.o.Fatal(err)
+	}
+}
+
+// Err is the first failure that the store met, nil for none. One that wraps ErrCorrupt ends when the store is discarded.
+func (s *Store) Err() error {
+	if err := s.fault.err.Load(); err != nil {
+		return *err
 	}
 	return nil
 }
@@ -202,7 +294,7 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read state row: %w", err)
+		return nil, fmt.Errorf("read state row: %w", s.noted(err))
 	}
 	defer closer.Close()
 	return append([]byte{}, v...), nil // an empty row is not an absent one
@@ -218,10 +310,18 @@ func (s *Store) Delete(key []byte) { s.overlay[string(key)] = nil }
 func (s *Store) Scan(prefix []byte, fn func(key, value []byte) error) error {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
 	if err != nil {
-		return fmt.Errorf("scan state: %w", err)
+		return fmt.Errorf("scan state: %w", s.noted(err))
 	}
 	err = s.merge(it, prefix, fn)
-	return errors.Join(err, it.Close())
+	return errors.Join(err, s.noted(it.Close()))
+}
+
+// noted is the sorted error of a read; corruption stays with the store until it is discarded.
+func (s *Store) noted(err error) error {
+	if err = s.sort(err); errors.Is(err, ErrCorrupt) {
+		s.failed(s.fault, err)
+	}
+	return err
 }
 
 // merge walks Pebble and the overlay together; the overlay wins.
@@ -255,19 +355,20 @@ func (s *Store) merge(it *pebble.Iterator, prefix []byte, fn func(key, value []b
 		}
 		v, err := it.ValueAndErr()
 		if err != nil {
-			return fmt.Errorf("scan state: %w", err)
+			return fmt.Errorf("scan state: %w", s.noted(err))
 		}
 		if err := fn(it.Key(), v); err != nil {
 			return err
 		}
 	}
+	// Before the rest of the overlay: rows behind an error were not seen.
+	if err := it.Error(); err != nil {
+		return fmt.Errorf("scan state: %w", s.noted(err))
+	}
 	for len(staged) > 0 {
 		if err := emit(); err != nil {
 			return err
 		}
-	}
-	if err := it.Error(); err != nil {
-		return fmt.Errorf("scan state: %w", err)
 	}
 	return nil
 }
@@ -326,6 +427,9 @@ type Row struct{ Key, Value []byte }
 
 // Apply writes rows that the changelog already holds, in one Pebble batch with the position behind them.
 func (s *Store) Apply(rows []Row, pos Position) error {
+	if err := s.Err(); err != nil {
+		return err
+	}
 	b := s.db.NewBatch()
 	defer b.Close()
 	meta := false
@@ -341,13 +445,11 @@ func (s *Store) Apply(rows []Row, pos Position) error {
 		}
 		meta = meta || bytes.Equal(r.Key, metaKey)
 	}
-	p := append([]byte{FormatVersion}, pos.Topic[:]...)
-	p = binary.BigEndian.AppendUint64(p, uint64(pos.Next))
-	if err := b.Set(positionKey, p, nil); err != nil {
+	if err := b.Set(positionKey, pos.append(nil), nil); err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
 	if err := b.Commit(pebble.NoSync); err != nil {
-		return fmt.Errorf("write state to %s: %w", s.dir, err)
+		return fmt.Errorf("write state to %s: %w", s.dir, s.sort(err))
 	}
 	s.pos, s.known = pos, true
 	s.unflushed += max(1, len(rows)) // a position alone counts too
@@ -360,6 +462,9 @@ func (s *Store) Apply(rows []Row, pos Position) error {
 // MaybeFlush starts a flush in the background when the store on disk is FlushRows behind, or anything at all behind and
 // due is set: a quiet store must not fall behind its changelog for ever.
 func (s *Store) MaybeFlush(due bool) error {
+	if err := s.Err(); err != nil {
+		return err
+	}
 	if s.unflushed == 0 || (!due && s.unflushed < s.o.FlushRows) {
 		return nil
 	}
@@ -383,40 +488,88 @@ func (s *Store) FlushEvery() time.Duration { return s.o.FlushEvery }
 
 // Wipe removes everything and opens an empty store in the same place.
 func (s *Store) Wipe() error {
+	s.fault.closed.Store(true)
 	err := s.db.Close()
 	s.db = nil // should the rest fail, Close has nothing left to do
 	if err != nil {
 		return fmt.Errorf("close state folder %s to wipe it: %w", s.dir, err)
 	}
-	// The folder goes in one step, so that no crash leaves half a store, which would not open.
-	err = s.o.FS.Rename(s.dir, s.wiped())
-	if err == nil {
-		err = syncFolder(s.o.FS, s.o.FS.PathDir(s.dir))
-	}
-	if err != nil {
-		return fmt.Errorf("wipe state folder: %w", err)
+	if err := moveAway(s.o.FS, s.dir, s.wiped()); err != nil {
+		return err
 	}
 	clear(s.overlay)
 	s.unflushed, s.flushing = 0, nil
 	return s.open()
 }
 
+// Discard closes a store that is corrupt and removes it. What Pebble says to being closed does not matter any more.
+func (s *Store) Discard() error {
+	if s.db != nil {
+		s.fault.closed.Store(true)
+		if err := s.db.Close(); err != nil {
+			s.o.Log.Debug("close of a corrupt store", "dir", s.dir, "err", err)
+		}
+		s.db = nil
+	}
+	return Remove(s.o.FS, s.dir)
+}
+
+// Remove removes a store that does not open.
+func Remove(disk vfs.FS, dir string) error {
+	gone := dir + wipedSuffix
+	if err := disk.RemoveAll(gone); err != nil {
+		return fmt.Errorf("remove wiped state: %w", err)
+	}
+	if err := moveAway(disk, dir, gone); err != nil {
+		return err
+	}
+	if err := disk.RemoveAll(gone); err != nil {
+		return fmt.Errorf("remove wiped state: %w", err)
+	}
+	return nil
+}
+
+// moveAway takes a folder out of use in one step, so that no crash leaves half a store, which would not open.
+func moveAway(fs vfs.FS, dir, to string) error {
+	err := fs.Rename(dir, to)
+	if err == nil {
+		err = syncFolder(fs, fs.PathDir(dir))
+	}
+	if err != nil {
+		return fmt.Errorf("wipe state folder: %w", err)
+	}
+	return nil
+}
+
+const wipedSuffix = ".wiped"
+
 // wiped is where a folder is on its way out.
-func (s *Store) wiped() string { return s.dir + ".wiped" }
+func (s *Store) wiped() string { return s.dir + wipedSuffix }
 
 // Close flushes and closes the store, so that the next start has nothing to restore but what others wrote meanwhile. After
-// a Wipe that failed it does nothing.
+// a Wipe that failed it does nothing. On a disk that takes no more writes it returns at once and leaves Pebble to the end of
+// the process: closing it would wait for a flush that can't succeed. What is on disk is an older prefix, as after a crash.
 func (s *Store) Close() error {
 	if s.db == nil {
 		return nil
 	}
-	var err error
-	if s.unflushed > 0 {
-		err = s.db.Flush()
-	} else if s.flushing != nil {
-		<-s.flushing // closing Pebble does not wait for a flush that has not begun
+	if s.unflushed > 0 && s.Err() == nil {
+		var err error
+		if s.flushing, err = s.db.AsyncFlush(); err != nil {
+			return errors.Join(fmt.Errorf("flush state: %w", err), s.db.Close())
+		}
 	}
-	return errors.Join(err, s.db.Close())
+	if s.flushing != nil { // closing Pebble does not wait for a flush that has not begun
+		select {
+		case <-s.flushing:
+		case <-s.fault.met:
+		}
+	}
+	if errors.Is(s.Err(), ErrDisk) {
+		return s.Err()
+	}
+	s.fault.closed.Store(true)
+	return s.db.Close()
 }
 
 // Metrics are Pebble's own.
@@ -477,16 +630,27 @@ func Lock(fs vfs.FS, dir string) (io.Closer, error) {
 	return l, nil
 }
 
-type pebbleLog struct{ log *slog.Logger }
+type pebbleLog struct{ s *Store }
 
-func (l pebbleLog) Infof(format string, args ...any) { l.log.Debug(fmt.Sprintf(format, args...)) }
+func (l pebbleLog) Infof(format string, args ...any) { l.s.o.Log.Debug(fmt.Sprintf(format, args...)) }
 func (l pebbleLog) Errorf(format string, args ...any) {
-	l.log.Error(fmt.Sprintf(format, args...))
+	l.s.o.Log.Error(fmt.Sprintf(format, args...))
 }
 
-// Fatalf is called on a failed write: the disk is full or broken. Pebble requires that it does not return.
+// Fatalf is called on a write to the manifest that failed. Pebble requires that it does not return, so the goroutine ends here,
+// with whatever it has locked, and Options.Fatal sees to the end of the process.
 func (l pebbleLog) Fatalf(format string, args ...any) {
-	msg := fmt.Sprintf(format, args...)
-	l.log.Error("state store can't write; free the disk, or delete the folder to restore it from the changelog", "err", msg)
-	panic("pebble: " + msg)
+	err := errors.New(fmt.Sprintf(format, args...))
+	for _, a := range args {
+		if cause, ok := a.(error); ok {
+			err = cause
+		}
+	}
+	l.s.failed(l.s.fault, l.s.diskError(err))
+	select {}
+}
+
+// diskFull says whether a write failed for want of room.
+func diskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

@@ -37,6 +37,7 @@ type Config struct {
 	Stages  []string `yaml:"stages" env:"STAGES"`
 	Kafka   Kafka    `yaml:"kafka" envPrefix:"KAFKA_"`
 	Topics  Topics   `yaml:"topics" envPrefix:"TOPICS_"`
+	Memory  Memory   `yaml:"memory" envPrefix:"MEMORY_"`
 	State   State    `yaml:"state" envPrefix:"STATE_"`
 	Geo     Geo      `yaml:"geo" envPrefix:"GEO_"`
 	Route   Route    `yaml:"route" envPrefix:"ROUTE_"`
@@ -97,6 +98,12 @@ type Topics struct {
 	AlertRetention time.Duration `yaml:"alert_retention" env:"ALERT_RETENTION"`
 }
 
+// Memory is what the process may take.
+type Memory struct {
+	// Memory of the whole process, in bytes, 128 MiB to 1 TiB: what the other settings imply must fit in it, and unless GOMEMLIMIT is set Go is told to stay below it.
+	BudgetBytes int64 `yaml:"budget_bytes" env:"BUDGET_BYTES"`
+}
+
 // State says where rows live on this machine.
 type State struct {
 	// Folder of the rows, on a disk of this machine. It belongs to one process at a time.
@@ -105,8 +112,12 @@ type State struct {
 	Slot string `yaml:"slot" env:"SLOT"`
 	// Block cache of all stores together, in bytes, 1 MiB to 1 TiB.
 	CacheBytes int64 `yaml:"cache_bytes" env:"CACHE_BYTES"`
-	// Memtable of a store, in bytes, 256 KiB to 1 GiB. Each partition of detect and triage has a store, with two at the most.
-	MemTableBytes uint64 `yaml:"memtable_bytes" env:"MEMTABLE_BYTES"`
+	// Memtables of all stores together, in bytes, 1 MiB to 1 TiB. Each partition of detect and triage has a store, with two of 256 KiB to 64 MiB.
+	MemTablesBytes int64 `yaml:"memtables_bytes" env:"MEMTABLES_BYTES"`
+	// Buffer in which one restore sorts rows, in bytes, 4 MiB to 1 GiB.
+	RestoreBytes int `yaml:"restore_bytes" env:"RESTORE_BYTES"`
+	// How many partitions of the process restore at a time, 1 to 64.
+	Restores int `yaml:"restores" env:"RESTORES"`
 }
 
 // Geo names the geolocation database.
@@ -155,7 +166,7 @@ type Detect struct {
 	LookBack time.Duration `yaml:"look_back" env:"LOOK_BACK"`
 	// Least method score that is forwarded to triage, 0 to 100.
 	Floor float64 `yaml:"floor" env:"FLOOR"`
-	// Principals and panes held in memory by each partition of detect, about 50 bytes each, 1024 to 1073741824.
+	// Principals and panes held in memory by all partitions of detect together, about 50 bytes each, 1024 to 1073741824.
 	CacheEntries int `yaml:"cache_entries" env:"CACHE_ENTRIES"`
 }
 
@@ -211,12 +222,13 @@ func Default() Config {
 		Stages:  []string{"route", "detect", "triage"},
 		Kafka:   Kafka{Brokers: []string{"127.0.0.1:9092"}, ClientID: "farcall"},
 		Topics:  Topics{Raw: []string{"cloudtrail"}, Prefix: o.Prefix, Partitions: o.Partitions, Replication: -1, Retention: o.Retention, AlertRetention: o.AlertRetention},
-		State:   State{Dir: "farcall-state", CacheBytes: 128 << 20, MemTableBytes: 8 << 20},
+		Memory:  Memory{BudgetBytes: 480 << 20},
+		State:   State{Dir: "farcall-state", CacheBytes: 64 << 20, MemTablesBytes: 64 << 20, RestoreBytes: 16 << 20, Restores: 2},
 		Geo:     Geo{CacheEntries: geo.DefaultCacheEntries, ReloadEvery: time.Minute},
 		Route:   Route{Workers: 1, Start: "earliest", Skew: r.Skew, RecordBytes: lim.RecordBytes, Depth: lim.Depth, ExpandedBytes: lim.ExpandedBytes, MemoryEntries: r.MemoryEntries, MaxBadShare: 0.5},
 		Detect:  Detect{Workers: 1, Scope: r.Scope, Pane: d.Pane, Window: d.Window, LookBack: d.LookBack, Floor: d.Floor, CacheEntries: d.CacheEntries},
 		Triage:  Triage{Workers: 1, Threshold: tr.Threshold},
-		Stream:  Stream{CommitInterval: 100 * time.Millisecond, CommitStretch: 300 * time.Millisecond, SessionTimeout: 10 * time.Second, TransactionTimeout: 10 * time.Second, RestoreStall: 3 * time.Minute, FetchMaxBytes: 16 << 20},
+		Stream:  Stream{CommitInterval: 100 * time.Millisecond, CommitStretch: 300 * time.Millisecond, SessionTimeout: 10 * time.Second, TransactionTimeout: 10 * time.Second, RestoreStall: 3 * time.Minute, FetchMaxBytes: 4 << 20},
 		Console: Console{Listen: "127.0.0.1:9464"},
 		Log:     Log{Level: "info", Format: "text"},
 	}
@@ -365,7 +377,10 @@ func (c *Config) Validate() error {
 		bad("state.dir", "must not be empty")
 	}
 	between("state.cache_bytes", c.State.CacheBytes, 1<<20, 1<<40)
-	between("state.memtable_bytes", int64(c.State.MemTableBytes), 256<<10, 1<<30)
+	between("state.memtables_bytes", c.State.MemTablesBytes, 1<<20, 1<<40)
+	between("state.restore_bytes", int64(c.State.RestoreBytes), 4<<20, 1<<30)
+	between("state.restores", int64(c.State.Restores), 1, 64)
+	between("memory.budget_bytes", c.Memory.BudgetBytes, 128<<20, 1<<40)
 	between("geo.cache_entries", int64(c.Geo.CacheEntries), 1, geo.MaxCacheEntries)
 	span("geo.reload_every", c.Geo.ReloadEvery, time.Second, 24*time.Hour)
 	for path, n := range map[string]int{"route.workers": c.Route.Workers, "detect.workers": c.Detect.Workers, "triage.workers": c.Triage.Workers} {
@@ -420,6 +435,11 @@ func (c *Config) Validate() error {
 	if (c.Console.CertFile == "") != (c.Console.KeyFile == "") {
 		bad("console", "cert_file and key_file go together")
 	}
+	if len(errs) == 0 { // else the parts are not what they seem
+		if b := c.Budget(); b.Sum() > c.Memory.BudgetBytes {
+			bad("memory.budget_bytes", "%d MiB are too few for %s: raise it, or lower the largest part", c.Memory.BudgetBytes>>20, b)
+		}
+	}
 	oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf("log.format", c.Log.Format, "text", "json")
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
@@ -449,7 +469,7 @@ func (c *Config) RouteConfig() route.Config {
 
 // DetectConfig is the settings of detect.
 func (c *Config) DetectConfig() detect.Config {
-	return detect.Config{Pane: c.Detect.Pane, Window: c.Detect.Window, LookBack: c.Detect.LookBack, Floor: c.Detect.Floor, CacheEntries: c.Detect.CacheEntries}
+	return detect.Config{Pane: c.Detect.Pane, Window: c.Detect.Window, LookBack: c.Detect.LookBack, Floor: c.Detect.Floor, CacheEntries: max(1<<10, c.Detect.CacheEntries/int(c.Topics.Partitions))}
 }
 
 // TriageConfig is the settings of triage.

@@ -82,7 +82,8 @@ func other() Config {
 			SASL: SASL{Mechanism: "scram-sha-512", Username: "farcall", PasswordFile: "password"},
 		},
 		Topics: Topics{Raw: []string{"trail", "trail.eu"}, Prefix: "fc", Partitions: 8, Replication: 3, Retention: 72 * time.Hour, AlertRetention: 48 * time.Hour},
-		State:  State{Dir: "/var/lib/farcall", Slot: "pod-3", CacheBytes: 1 << 30, MemTableBytes: 4 << 20},
+		Memory: Memory{BudgetBytes: 2 << 30},
+		State:  State{Dir: "/var/lib/farcall", Slot: "pod-3", CacheBytes: 1 << 30, MemTablesBytes: 256 << 20, RestoreBytes: 8 << 20, Restores: 3},
 		Geo:    Geo{Database: "GeoLite2-Country.mmdb", CacheEntries: 4096, ReloadEvery: 90 * time.Second},
 		Route: Route{
 			Workers: 2, Start: "latest", Skew: time.Minute, RecordBytes: 2 << 20, Depth: 100, ExpandedBytes: 32 << 20, MemoryEntries: 5000,
@@ -91,7 +92,7 @@ func other() Config {
 				{Name: "data", Category: "Data"},
 			},
 		},
-		Detect:  Detect{Workers: 3, Scope: "account", Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Floor: 12.5, CacheEntries: 2048},
+		Detect:  Detect{Workers: 3, Scope: "account", Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Floor: 12.5, CacheEntries: 80_000},
 		Triage:  Triage{Workers: 4, Threshold: 62.5},
 		Stream:  Stream{CommitInterval: 50 * time.Millisecond, CommitStretch: 250 * time.Millisecond, SessionTimeout: 20 * time.Second, TransactionTimeout: 15 * time.Second, RestoreStall: time.Minute, FetchMaxBytes: 8 << 20},
 		Console: Console{Listen: "0.0.0.0:9000", TokenFile: "token", CertFile: "console.pem", KeyFile: "console.key"},
@@ -127,7 +128,9 @@ func TestDefaultIsValid(t *testing.T) {
 	if d := cmp.Diff(route.DefaultConfig(), c.RouteConfig()); d != "" {
 		t.Errorf("route: %s", d)
 	}
-	if d := cmp.Diff(detect.DefaultConfig(), c.DetectConfig()); d != "" {
+	whole := detect.DefaultConfig() // of one task, which has all the entries if it is alone
+	whole.CacheEntries /= int(c.Topics.Partitions)
+	if d := cmp.Diff(whole, c.DetectConfig()); d != "" {
 		t.Errorf("detect: %s", d)
 	}
 	if d := cmp.Diff(triage.DefaultConfig(), c.TriageConfig()); d != "" {
@@ -194,8 +197,13 @@ var rules = []rule{
 	{"short retention of alerts", func(c *Config) { c.Topics.AlertRetention = time.Minute }, []string{"topics.alert_retention: 1m0s is outside"}},
 	{"no folder", func(c *Config) { c.State.Dir = "" }, []string{"state.dir: must not be empty"}},
 	{"small block cache", func(c *Config) { c.State.CacheBytes = 1 << 10 }, []string{"state.cache_bytes: 1024 is outside"}},
-	{"small memtable", func(c *Config) { c.State.MemTableBytes = 1 }, []string{"state.memtable_bytes: 1 is outside"}},
-	{"memtable past 63 bits", func(c *Config) { c.State.MemTableBytes = math.MaxUint64 }, []string{"state.memtable_bytes: "}},
+	{"small memtables", func(c *Config) { c.State.MemTablesBytes = 1 }, []string{"state.memtables_bytes: 1 is outside"}},
+	{"restores without a buffer", func(c *Config) { c.State.RestoreBytes = 0 }, []string{"state.restore_bytes: 0 is outside"}},
+	{"no restore", func(c *Config) { c.State.Restores = 0 }, []string{"state.restores: 0 is outside 1 to 64"}},
+	{"small budget", func(c *Config) { c.Memory.BudgetBytes = 1 << 20 }, []string{"memory.budget_bytes: 1048576 is outside"}},
+	{"parts past the budget", func(c *Config) { c.State.CacheBytes = 480 << 20 }, []string{"memory.budget_bytes: 480 MiB are too few for program and runtime 48, block cache 480, "}},
+	{"parts that fit a larger budget", func(c *Config) { c.State.CacheBytes, c.Memory.BudgetBytes = 480<<20, 1<<30 }, nil},
+	{"more partitions than the budget has memtables for", func(c *Config) { c.Topics.Partitions = 1024 }, []string{"memory.budget_bytes: 480 MiB are too few for program and runtime 48, block cache 64, memtables 1024, stores 512, "}},
 	{"no cache of addresses", func(c *Config) { c.Geo.CacheEntries = 0 }, []string{"geo.cache_entries: 0 is outside"}},
 	{"reload without pause", func(c *Config) { c.Geo.ReloadEvery = 0 }, []string{"geo.reload_every: 0s is outside"}},
 	{"no worker anywhere", func(c *Config) { c.Route.Workers, c.Detect.Workers, c.Triage.Workers = 0, -1, 65 },
@@ -461,7 +469,7 @@ func TestConversions(t *testing.T) {
 		r.Limits.RecordBytes != 2<<20 || r.Limits.Depth != 100 || r.Limits.ExpandedBytes != 32<<20 {
 		t.Errorf("route: %+v", r)
 	}
-	if d := cmp.Diff(detect.Config{Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Floor: 12.5, CacheEntries: 2048}, c.DetectConfig()); d != "" {
+	if d := cmp.Diff(detect.Config{Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Floor: 12.5, CacheEntries: 80_000 / 8}, c.DetectConfig()); d != "" {
 		t.Errorf("detect: %s", d)
 	}
 	if d := cmp.Diff(triage.Config{Threshold: 62.5, Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour}, c.TriageConfig()); d != "" {

@@ -18,6 +18,9 @@ type Metrics struct {
 	CommitSeconds      *prometheus.HistogramVec // stage
 	Restarts           *prometheus.CounterVec   // stage: clients rebuilt
 	RestoredRows       *prometheus.CounterVec   // stage
+	RestoredBytes      *prometheus.CounterVec   // stage
+	RestoreOffsetsLeft *prometheus.GaugeVec     // stage, partition: only while it restores
+	RestoreSecondsLeft *prometheus.GaugeVec     // stage, partition: only while it restores
 	RestoreSeconds     *prometheus.HistogramVec // stage
 	Wiped              *prometheus.CounterVec   // stage, reason
 	Tasks              *prometheus.GaugeVec     // stage, phase
@@ -44,6 +47,11 @@ func NewMetrics() *Metrics {
 		m.Registry.MustRegister(c)
 		return c
 	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "farcall_" + name, Help: help}, labels)
+		m.Registry.MustRegister(g)
+		return g
+	}
 	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "farcall_" + name, Help: help, Buckets: buckets}, labels)
 		m.Registry.MustRegister(h)
@@ -56,8 +64,11 @@ func NewMetrics() *Metrics {
 	m.CommitSeconds = histogram("commit_seconds", "Time to end a transaction.", seconds, "stage")
 	m.Restarts = counter("worker_restarts_total", "Workers that rebuilt their client.", "stage")
 	m.RestoredRows = counter("restored_rows_total", "Rows read from changelogs.", "stage")
+	m.RestoredBytes = counter("restored_bytes_total", "Bytes of keys and values read from changelogs.", "stage")
+	m.RestoreOffsetsLeft = gauge("restore_offsets_left", "Offsets of its changelog that a partition has still to read before it runs; only while it restores.", "stage", "partition")
+	m.RestoreSecondsLeft = gauge("restore_seconds_left", "What that takes at the rate so far.", "stage", "partition")
 	m.RestoreSeconds = histogram("restore_seconds", "Time to restore a partition.", seconds, "stage")
-	m.Wiped = counter("state_wiped_total", "Local stores thrown away because they did not belong to their changelog.", "stage", "reason")
+	m.Wiped = counter("state_wiped_total", "Local stores thrown away because they were corrupt, or did not belong to their changelog.", "stage", "reason")
 	m.Dropped = counter("dropped_total", "What was read and raises nothing, by reason; dead letters carry the stage's reason. Aborted attempts included.", "stage", "reason")
 	m.Events = counter("events_total", "CloudTrail events read, by kind of source address.", "kind")
 	m.Told = counter("told_total", "Records that route wrote for presences.", "record")

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -84,10 +85,32 @@ type Options struct {
 	MaxPollRecords int
 	MaxTxnRecords  int   // records in one transaction at the most
 	FetchMaxBytes  int32 // of one fetch request, and half as much for a partition
-	MemTableBytes  uint64
-	RestoreStall   time.Duration
-	// Restores bounds how many partitions of a worker restore at the same time.
-	Restores int
+	// ProduceMaxBytes is what a worker may hold of records on their way to the brokers; past it, producing waits.
+	ProduceMaxBytes int
+	MemTableBytes   uint64
+	RestoreStall    time.Duration
+	// Restores bounds how many partitions of the process restore at a time, and their memory together.
+	Restores *state.Restores
+
+	corruptions *corruptions
+	fatal       func(error) // ends the process without waiting for its workers
+}
+
+// corruptions counts the stores of this process that were found corrupt. A second time is no accident of the disk.
+type corruptions struct {
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+// found notes that a store is corrupt, before it is thrown away. An error means that it was so before.
+func (c *corruptions) found(dir string, err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seen[dir] {
+		return fmt.Errorf("%w: %w (the disk or the memory of this machine is broken: start on another one; nothing is lost, the changelog has all of it)", errCorruptTwice, err)
+	}
+	c.seen[dir] = true
+	return nil
 }
 
 func (o *Options) defaults() {
@@ -119,8 +142,17 @@ func (o *Options) defaults() {
 	if o.FetchMaxBytes == 0 {
 		o.FetchMaxBytes = 16 << 20
 	}
-	if o.Restores == 0 {
-		o.Restores = 4
+	if o.ProduceMaxBytes == 0 {
+		o.ProduceMaxBytes = 8 << 20
+	}
+	if o.Restores == nil {
+		o.Restores = state.NewRestores(2, 16<<20)
+	}
+	if o.corruptions == nil {
+		o.corruptions = &corruptions{seen: map[string]bool{}}
+	}
+	if o.fatal == nil {
+		o.fatal = func(error) {}
 	}
 }
 
@@ -130,6 +162,8 @@ var (
 	errFenced = errors.New("fenced")
 	// errRestart: the worker must rebuild its client, through no fault of its own.
 	errRestart = errors.New("client must be rebuilt")
+	// errCorruptTwice: a store that was wiped because it was corrupt is so again.
+	errCorruptTwice = errors.New("a restored store is corrupt again")
 )
 
 // sorted says what an error of Kafka means for the worker. What comes back as it was is fatal: a record or a right is wrong,
@@ -154,7 +188,14 @@ func RunWorkers(ctx context.Context, o Options, stages []Stage, workers map[stri
 	o.defaults()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	done := make(chan error)
+	broken := make(chan error, 1)
+	o.fatal = func(err error) {
+		select {
+		case broken <- err:
+		default:
+		}
+	}
+	done := make(chan error, 64*len(stages)) // nobody may be left to take it
 	running := 0
 	for _, s := range stages {
 		for i := range max(1, workers[s.Name]) {
@@ -164,10 +205,21 @@ func RunWorkers(ctx context.Context, o Options, stages []Stage, workers map[stri
 		}
 	}
 	var first error
-	for range running {
-		if err := <-done; err != nil && first == nil {
-			first = err
-			cancel(err)
+	var late <-chan time.Time
+	for running > 0 {
+		select {
+		case err := <-done:
+			running--
+			if err != nil && first == nil {
+				first = err
+				cancel(err)
+			}
+		case first = <-broken:
+			// Whoever waits for the disk may wait for ever. The others get a moment to finish their transactions.
+			cancel(first)
+			late = time.After(o.SessionTimeout / 2)
+		case <-late:
+			return first
 		}
 	}
 	return first

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"sync"
 	"time"
@@ -128,29 +129,14 @@ func (t *partitionTask) open(ctx context.Context) error {
 		}
 	}
 	t.step(restoring)
-	select {
-	case t.w.restores <- struct{}{}:
-		defer func() { <-t.w.restores }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	t.store.Rollback()
 	began := time.Now()
 	log := o.Log.With("stage", t.w.stage.Name, "partition", t.id)
-	lastLog := began
-	total := 0
+	progress := restoreProgress{t: t, log: log}
+	defer progress.end()
 	res, err := state.Restore{
-		Client: o.Client, Topic: t.w.stage.Changelog, Partition: t.id, Stall: o.RestoreStall, Log: log,
-		Progress: func(rows int, remaining int64) {
-			total += rows
-			o.Metrics.RestoredRows.WithLabelValues(t.w.stage.Name).Add(float64(rows))
-			if since := time.Since(lastLog); since > 10*time.Second {
-				rate := float64(total) / time.Since(began).Seconds()
-				log.Info("restoring", "rows", total, "rows_per_second", int(rate), "offsets_left", remaining,
-					"seconds_left", int(float64(remaining)/max(rate, 1)))
-				lastLog = time.Now()
-			}
-		},
+		Client: o.Client, Topic: t.w.stage.Changelog, Partition: t.id, Stall: o.RestoreStall, Log: log, Share: o.Restores,
+		Progress: progress.read,
 	}.Run(ctx, t.store)
 	if res.Wiped != "" { // though the restore after it failed
 		o.Metrics.Wiped.WithLabelValues(t.w.stage.Name, res.Wiped).Inc()
@@ -168,19 +154,78 @@ func (t *partitionTask) open(ctx context.Context) error {
 	return t.rebuild()
 }
 
+// restoreProgress tells people how far a restore is: in the log every 10 s, and in the metrics.
+type restoreProgress struct {
+	t             *partitionTask
+	log           *slog.Logger
+	began, logged time.Time // of the first answer: a restore may have waited for room before it
+	rows, bytes   int
+}
+
+func (p *restoreProgress) read(rows, bytes int, remaining int64) {
+	now := time.Now()
+	if p.began.IsZero() {
+		p.began, p.logged = now, now
+	}
+	p.rows += rows
+	p.bytes += bytes
+	m, stage, id := p.t.w.o.Metrics, p.t.w.stage.Name, strconv.Itoa(int(p.t.id))
+	m.RestoredRows.WithLabelValues(stage).Add(float64(rows))
+	m.RestoredBytes.WithLabelValues(stage).Add(float64(bytes))
+	took := max(now.Sub(p.began).Seconds(), 0.001)
+	rate := max(float64(p.rows)/took, 1)
+	left := float64(remaining) / rate
+	m.RestoreOffsetsLeft.WithLabelValues(stage, id).Set(float64(remaining))
+	m.RestoreSecondsLeft.WithLabelValues(stage, id).Set(left)
+	if now.Sub(p.logged) >= 10*time.Second {
+		p.log.Info("restoring", "rows", p.rows, "bytes", p.bytes, "rows_per_second", int(rate), "megabytes_per_second", int(float64(p.bytes)/took/1e6),
+			"offsets_left", remaining, "seconds_left", int(left))
+		p.logged = now
+	}
+}
+
+// end takes the gauges of a partition back that restores no more.
+func (p *restoreProgress) end() {
+	m, stage, id := p.t.w.o.Metrics, p.t.w.stage.Name, strconv.Itoa(int(p.t.id))
+	m.RestoreOffsetsLeft.DeleteLabelValues(stage, id)
+	m.RestoreSecondsLeft.DeleteLabelValues(stage, id)
+}
+
+// dir is the folder of the partition's store.
+func (t *partitionTask) dir() string {
+	return t.w.o.FS.PathJoin(t.w.o.Dir, t.w.stage.Name, strconv.Itoa(int(t.id)))
+}
+
+// corrupt says that the partition's store can't be read back and will be thrown away, to be restored in full. The second time
+// it is an error that ends the process.
+func (t *partitionTask) corrupt(err error) error {
+	t.w.o.Metrics.Wiped.WithLabelValues(t.w.stage.Name, "corrupt").Inc()
+	if twice := t.w.o.corruptions.found(t.dir(), err); twice != nil {
+		return twice
+	}
+	t.w.log.Warn("local state is corrupt: wiped, to be restored in full", "partition", t.partition.String(), "err", err)
+	return nil
+}
+
 // openStore opens the partition's folder. Another worker of this process may still have it: it was revoked there a moment
 // ago, or that worker lost its group and will notice when the end of its transaction times out.
 func (t *partitionTask) openStore(ctx context.Context) error {
 	o := &t.w.o
-	dir := o.FS.PathJoin(o.Dir, t.w.stage.Name, strconv.Itoa(int(t.id)))
+	dir := t.dir()
 	deadline := time.Now().Add(o.SessionTimeout + 2*o.TxnTimeout)
 	for {
-		s, err := state.Open(dir, state.Options{FS: o.FS, Cache: o.Cache, Log: o.Log, MemTableBytes: o.MemTableBytes})
+		s, err := state.Open(dir, state.Options{FS: o.FS, Cache: o.Cache, Log: o.Log, MemTableBytes: o.MemTableBytes, Fatal: o.fatal})
 		if err == nil {
 			t.store = s
 			return nil
 		}
-		if time.Now().After(deadline) || errors.Is(err, state.ErrFormat) {
+		if errors.Is(err, state.ErrCorrupt) {
+			if err := errors.Join(t.corrupt(err), state.Remove(o.FS, dir)); err != nil {
+				return err
+			}
+			continue
+		}
+		if time.Now().After(deadline) || errors.Is(err, state.ErrFormat) || errors.Is(err, state.ErrDisk) {
 			return err
 		}
 		select {
@@ -254,7 +299,11 @@ func (t *partitionTask) close() error {
 	var err error
 	if t.store != nil {
 		t.store.Rollback()
-		err = t.store.Close()
+		if bad := t.store.Err(); errors.Is(bad, state.ErrCorrupt) {
+			err = errors.Join(t.corrupt(bad), t.store.Discard())
+		} else {
+			err = t.store.Close()
+		}
 	}
 	t.step(closed)
 	return err

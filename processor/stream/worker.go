@@ -20,19 +20,19 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/plugin/kprom"
 
+	"github.com/farcall/farcall/state"
 	"github.com/farcall/farcall/topics"
 )
 
 // worker is one member of a stage's group, with one transactional id and so one transaction at a time.
 type worker struct {
-	stage    Stage
-	number   int
-	name     string // <slot>-<stage>-<number>: group instance and transactional id
-	o        Options
-	log      *slog.Logger
-	restores chan struct{}
-	woken    chan struct{}
-	alive    atomic.Int64 // Unix nanoseconds of the last turn of the loop
+	stage  Stage
+	number int
+	name   string // <slot>-<stage>-<number>: group instance and transactional id
+	o      Options
+	log    *slog.Logger
+	woken  chan struct{}
+	alive  atomic.Int64 // Unix nanoseconds of the last turn of the loop
 
 	sess  *kgo.GroupTransactSession
 	tasks map[partition]*partitionTask
@@ -100,7 +100,7 @@ func newWorker(s Stage, number int, o Options) *worker {
 	name := fmt.Sprintf("%s-%s-%d", o.Slot, s.Name, number)
 	w := &worker{
 		stage: s, number: number, name: name, o: o, log: o.Log.With("stage", s.Name, "worker", number),
-		restores: make(chan struct{}, o.Restores), woken: make(chan struct{}, 1), poison: map[source]string{},
+		woken: make(chan struct{}, 1), poison: map[source]string{},
 	}
 	o.Metrics.add(w)
 	return w
@@ -116,7 +116,9 @@ func (w *worker) run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)):
 			return nil
-		case errors.Is(err, errFenced), errors.Is(err, errRestart):
+		case errors.Is(err, errCorruptTwice), errors.Is(err, state.ErrDisk):
+			return fmt.Errorf("stage %s: %w", w.stage.Name, err)
+		case errors.Is(err, errFenced), errors.Is(err, errRestart), errors.Is(err, state.ErrCorrupt):
 			w.log.Warn("worker starts anew", "err", err)
 			w.o.Metrics.Restarts.WithLabelValues(w.stage.Name).Inc()
 		default:
@@ -227,7 +229,7 @@ func (w *worker) client(ctx context.Context) (*kgo.GroupTransactSession, error) 
 		kgo.ProducerBatchMaxBytes(1<<20),
 		kgo.ProducerLinger(0),
 		kgo.MaxBufferedRecords(100_000),
-		kgo.MaxBufferedBytes(64<<20),
+		kgo.MaxBufferedBytes(o.ProduceMaxBytes),
 		kgo.MetadataMinAge(250*time.Millisecond),
 		// A client registers its metrics when it is made and takes them back when it is closed.
 		kgo.WithHooks(kprom.NewMetrics("farcall_kafka",

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -31,6 +32,9 @@ func (c *runCommand) Run(ctx context.Context) error {
 		if err := cfg.Validate(); err != nil {
 			return err
 		}
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(cfg.RuntimeLimit())
 	}
 	return processor.Run(ctx, cfg, processor.Options{Log: logger(cfg.Log)})
 }
