@@ -51,6 +51,53 @@ func TestPatchesFit(t *testing.T) {
 	}
 }
 
+// TestPage holds the page that tells what each defence is for to the tests and mutants that there are.
+func TestPage(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile(filepath.Join(root, "processor/stream/EXACTLY-ONCE.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(b)
+	ms, err := readMutants(filepath.Join(root, patches))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, m := range ms {
+		known[m.name] = true
+		if !strings.Contains(page, "`"+m.name+"`") {
+			t.Errorf("the page does not name the mutant %s", m.name)
+		}
+	}
+	for _, line := range regexp.MustCompile(`mutants? ([^.]*)\.`).FindAllStringSubmatch(page, -1) {
+		for _, name := range regexp.MustCompile("`([a-z-]+)`").FindAllStringSubmatch(line[1], -1) {
+			if !known[name[1]] {
+				t.Errorf("the page names the mutant %s, which is not there", name[1])
+			}
+		}
+	}
+	var tests strings.Builder
+	for _, pkg := range []string{"processor/stream", "processor/config", "state", "topics"} {
+		files, err := filepath.Glob(filepath.Join(root, pkg, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tests.Write(b)
+		}
+	}
+	for _, name := range regexp.MustCompile(`Test[A-Z]\w+`).FindAllString(page, -1) {
+		if !strings.Contains(tests.String(), "func "+name+"(t ") {
+			t.Errorf("the page names %s, which is not there", name)
+		}
+	}
+}
+
 // tree is a module with one defence, kept in git, and with mutants of it.
 func tree(t *testing.T, mutants map[string]string) string {
 	t.Helper()
