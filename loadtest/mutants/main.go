@@ -168,15 +168,16 @@ func (r *runner) test(ctx context.Context, pkg, pattern string) ([]string, error
 		return nil, fmt.Errorf("the tests of %s did not run: %w", pkg, err)
 	}
 	if len(by) == 0 {
-		by = []string{"a test that ended the process"}
+		by = []string{"the end of the process"}
 	}
 	return by, nil
 }
 
-// verdict tries one mutant: the test that is meant to notice first, then all of its package.
-func (r *runner) verdict(ctx context.Context, m mutant) (by []string, err error) {
+// verdict tries one mutant: the test that is meant to notice first, then all of its package. named says that the first was
+// enough.
+func (r *runner) verdict(ctx context.Context, m mutant) (by []string, named bool, err error) {
 	if err := apply(ctx, r.dir, m); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer func() {
 		back, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
@@ -185,9 +186,10 @@ func (r *runner) verdict(ctx context.Context, m mutant) (by []string, err error)
 	}()
 	by, err = r.test(ctx, m.pkg, "^"+m.test+"$")
 	if err != nil || len(by) > 0 {
-		return by, err
+		return by, true, err
 	}
-	return r.test(ctx, m.pkg, ".")
+	by, err = r.test(ctx, m.pkg, ".")
+	return by, false, err
 }
 
 // sound holds that the named tests pass while all defences stand. Without it a test that fails anyhow would pass for one that
@@ -247,7 +249,7 @@ func run(ctx context.Context, root, only string, timeout time.Duration, list boo
 	var killed, survived, broken int
 	for _, m := range ms {
 		began := time.Now()
-		by, err := r.verdict(ctx, m)
+		by, named, err := r.verdict(ctx, m)
 		took := time.Since(began).Seconds()
 		switch {
 		case ctx.Err() != nil:
@@ -258,7 +260,7 @@ func run(ctx context.Context, root, only string, timeout time.Duration, list boo
 		case len(by) == 0:
 			survived++
 			fmt.Printf("%-10s %6.1fs  %s: nothing in %s notices that this is gone: %s\n", "SURVIVED", took, m.name, m.pkg, m.defence)
-		case !slices.Contains(by, m.test):
+		case !named:
 			killed++
 			fmt.Printf("%-10s %6.1fs  %s, by %s; its header names %s\n", "killed", took, m.name, strings.Join(by, ", "), m.test)
 		default:
