@@ -8,7 +8,7 @@ FUZZTIME    ?= 30s
 # Without cgo the binary is static, and builds in half the time.
 export CGO_ENABLED ?= 0
 
-.PHONY: help build demo test lint bench fuzz throughput kafka-up kafka-down
+.PHONY: help build demo test lint bench fuzz mutants throughput kafka-up kafka-down
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench: ## benchmarks of the hot path
 fuzz: ## every fuzz target for FUZZTIME
 	@set -e; for pkg in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg; done; done
+
+mutants: ## take farcall's defences out one by one: some test must notice each (ARGS="-run stale", ARGS=-list)
+	go run ./loadtest/mutants $(ARGS)
 
 throughput: ## the pipeline against a bare consumer, on Apache Kafka; prints the table of loadtest/RESULTS.md
 	go run ./loadtest/throughput

@@ -41,6 +41,8 @@ type Options struct {
 	Log *slog.Logger
 	// Metrics, if given, are used in place of new ones.
 	Metrics *stream.Metrics
+	// Leave gives up the seats in the consumer groups at the end, for a process that won't come back.
+	Leave bool
 	// NoConsole leaves the HTTP port out.
 	NoConsole bool
 }
@@ -52,6 +54,9 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 	}
 	if o.Metrics == nil {
 		o.Metrics = stream.NewMetrics()
+	}
+	for _, w := range cfg.Warnings() {
+		o.Log.Warn(w)
 	}
 	slot, lock, err := stream.Slot(cfg.State.Dir, cfg.State.Slot)
 	if err != nil {
@@ -79,6 +84,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 
 	stages := stream.Stages{
 		Raw: cfg.Topics.Raw, Names: topics.NamesFor(cfg.Topics.Prefix), Start: stream.Start(cfg.Route.Start),
+		OutOfRange: stream.OutOfRange(cfg.Route.OnOffsetOutOfRange), Partitions: cfg.Topics.Partitions,
 		Route: cfg.RouteConfig(), Detect: cfg.DetectConfig(), Triage: cfg.TriageConfig(),
 		Locator: locator, Breaker: route.NewBreaker(cfg.Route.MaxBadShare), Metrics: o.Metrics, Now: time.Now, Version: Version,
 	}.Build()
@@ -108,7 +114,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 		Client: client, GroupPrefix: cfg.Topics.Prefix, Slot: slot, Dir: cfg.State.Dir, Cache: cache, Log: o.Log, Metrics: o.Metrics,
 		CommitInterval: cfg.Stream.CommitInterval, CommitStretch: cfg.Stream.CommitStretch,
 		SessionTimeout: cfg.Stream.SessionTimeout, TxnTimeout: cfg.Stream.TransactionTimeout, RestoreStall: cfg.Stream.RestoreStall,
-		FetchMaxBytes: cfg.Stream.FetchMaxBytes, ProduceMaxBytes: config.ProduceBytes, MemTableBytes: cfg.MemTableBytes(), Restores: cfg.Restores(),
+		FetchMaxBytes: cfg.Stream.FetchMaxBytes, ProduceMaxBytes: config.ProduceBytes, MemTableBytes: cfg.MemTableBytes(), Restores: cfg.Restores(), Leave: o.Leave,
 	}, stages, map[string]int{"route": cfg.Route.Workers, "detect": cfg.Detect.Workers, "triage": cfg.Triage.Workers})
 	cancel()
 	<-consoleDone

@@ -123,9 +123,9 @@ func (i *installation) output(args ...string) (string, error) {
 	return string(out), err
 }
 
-func (i *installation) start() {
+func (i *installation) start(args ...string) {
 	i.t.Helper()
-	i.cmd = i.command("run")
+	i.cmd = i.command(append([]string{"run"}, args...)...)
 	i.cmd.Stdout, i.cmd.Stderr = i.log, i.log
 	if err := i.cmd.Start(); err != nil {
 		i.t.Fatal(err)

@@ -136,6 +136,8 @@ type Route struct {
 	Workers int `yaml:"workers" env:"WORKERS"`
 	// Where a raw partition without a committed offset is begun: earliest or latest.
 	Start string `yaml:"start" env:"START"`
+	// What to do where the next offset of a raw partition is gone: fail, or go on at the earliest or latest record and count the gap.
+	OnOffsetOutOfRange string `yaml:"on_offset_out_of_range" env:"ON_OFFSET_OUT_OF_RANGE"`
 	// How far an event may lie ahead of its record's timestamp before it is refused, 0s to 24h.
 	Skew time.Duration `yaml:"skew" env:"SKEW"`
 	// Largest CloudTrail record, in bytes of JSON, 1 KiB to 16 MiB.
@@ -225,7 +227,7 @@ func Default() Config {
 		Memory:  Memory{BudgetBytes: 480 << 20},
 		State:   State{Dir: "farcall-state", CacheBytes: 64 << 20, MemTablesBytes: 64 << 20, RestoreBytes: 16 << 20, Restores: 2},
 		Geo:     Geo{CacheEntries: geo.DefaultCacheEntries, ReloadEvery: time.Minute},
-		Route:   Route{Workers: 1, Start: "earliest", Skew: r.Skew, RecordBytes: lim.RecordBytes, Depth: lim.Depth, ExpandedBytes: lim.ExpandedBytes, MemoryEntries: r.MemoryEntries, MaxBadShare: 0.5},
+		Route:   Route{Workers: 1, Start: "earliest", OnOffsetOutOfRange: "fail", Skew: r.Skew, RecordBytes: lim.RecordBytes, Depth: lim.Depth, ExpandedBytes: lim.ExpandedBytes, MemoryEntries: r.MemoryEntries, MaxBadShare: 0.5},
 		Detect:  Detect{Workers: 1, Scope: r.Scope, Pane: d.Pane, Window: d.Window, LookBack: d.LookBack, Floor: d.Floor, CacheEntries: d.CacheEntries},
 		Triage:  Triage{Workers: 1, Threshold: tr.Threshold},
 		Stream:  Stream{CommitInterval: 100 * time.Millisecond, CommitStretch: 300 * time.Millisecond, SessionTimeout: 10 * time.Second, TransactionTimeout: 10 * time.Second, RestoreStall: 3 * time.Minute, FetchMaxBytes: 4 << 20},
@@ -297,6 +299,25 @@ func (c *Config) readEnvironment(environ []string) (problems []error) {
 		}
 	}
 	return problems
+}
+
+// Warnings are what is legal and unwise. A worker answers the group between commits, and a commit that meets a slow broker
+// takes several times its interval: with less than ten intervals in a timeout, a hiccup is taken for a death.
+func (c *Config) Warnings() (ws []string) {
+	for _, every := range []struct {
+		path string
+		d    time.Duration
+	}{{"stream.commit_interval", c.Stream.CommitInterval}, {"stream.commit_stretch", c.Stream.CommitStretch}} {
+		for _, limit := range []struct {
+			path string
+			d    time.Duration
+		}{{"stream.session_timeout", c.Stream.SessionTimeout}, {"stream.transaction_timeout", c.Stream.TransactionTimeout}} {
+			if every.d > limit.d/10 {
+				ws = append(ws, fmt.Sprintf("%s is %s, more than a tenth of %s, %s: a slow commit may cost the worker its partitions", every.path, every.d, limit.path, limit.d))
+			}
+		}
+	}
+	return ws
 }
 
 // Validate reports every illegal setting and combination at once.
@@ -387,6 +408,7 @@ func (c *Config) Validate() error {
 		between(path, int64(n), 1, 64)
 	}
 	oneOf("route.start", c.Route.Start, "earliest", "latest")
+	oneOf("route.on_offset_out_of_range", c.Route.OnOffsetOutOfRange, "fail", "earliest", "latest")
 	span("route.skew", c.Route.Skew, 0, 24*time.Hour)
 	between("route.record_bytes", int64(c.Route.RecordBytes), 1<<10, 16<<20)
 	between("route.depth", int64(c.Route.Depth), 8, 1000)

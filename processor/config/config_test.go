@@ -86,7 +86,7 @@ func other() Config {
 		State:  State{Dir: "/var/lib/farcall", Slot: "pod-3", CacheBytes: 1 << 30, MemTablesBytes: 256 << 20, RestoreBytes: 8 << 20, Restores: 3},
 		Geo:    Geo{Database: "GeoLite2-Country.mmdb", CacheEntries: 4096, ReloadEvery: 90 * time.Second},
 		Route: Route{
-			Workers: 2, Start: "latest", Skew: time.Minute, RecordBytes: 2 << 20, Depth: 100, ExpandedBytes: 32 << 20, MemoryEntries: 5000,
+			Workers: 2, Start: "latest", OnOffsetOutOfRange: "earliest", Skew: time.Minute, RecordBytes: 2 << 20, Depth: 100, ExpandedBytes: 32 << 20, MemoryEntries: 5000,
 			Ignore: []route.Rule{
 				{Name: "scanner", Category: "Management", Service: "iam", Method: "iam:List*", Principal: "*/role/scanner", Account: "111122223333", Network: "192.0.2.0/24"},
 				{Name: "data", Category: "Data"},
@@ -209,6 +209,7 @@ var rules = []rule{
 	{"no worker anywhere", func(c *Config) { c.Route.Workers, c.Detect.Workers, c.Triage.Workers = 0, -1, 65 },
 		[]string{"detect.workers: -1 is outside 1 to 64", "route.workers: 0 is outside", "triage.workers: 65 is outside"}},
 	{"start in the middle", func(c *Config) { c.Route.Start = "middle" }, []string{`route.start: "middle" is not one of earliest, latest`}},
+	{"out of range, and into the middle", func(c *Config) { c.Route.OnOffsetOutOfRange = "middle" }, []string{`route.on_offset_out_of_range: "middle" is not one of fail, earliest, latest`}},
 	{"negative skew", func(c *Config) { c.Route.Skew = -1 }, []string{"route.skew: -1ns is outside"}},
 	{"small records", func(c *Config) { c.Route.RecordBytes = 1 }, []string{"route.record_bytes: 1 is outside"}},
 	{"flat records", func(c *Config) { c.Route.Depth = 1 }, []string{"route.depth: 1 is outside"}},
@@ -270,6 +271,39 @@ func TestValidate(t *testing.T) {
 			}
 			if !fits {
 				t.Errorf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(r.want, "\n  "))
+			}
+		})
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	for name, c := range map[string]struct {
+		set  func(*Stream)
+		want []string // how each warning begins
+	}{
+		"default":      {func(*Stream) {}, nil},
+		"just a tenth": {func(s *Stream) { s.CommitInterval, s.CommitStretch = time.Second, time.Second }, nil},
+		"slow under load": {func(s *Stream) { s.CommitStretch = 1001 * time.Millisecond }, []string{
+			"stream.commit_stretch is 1.001s, more than a tenth of stream.session_timeout, 10s", "stream.commit_stretch is 1.001s, more than a tenth of stream.transaction_timeout, 10s"}},
+		"hasty session": {func(s *Stream) {
+			s.CommitInterval, s.CommitStretch, s.SessionTimeout = 700*time.Millisecond, 700*time.Millisecond, 6*time.Second
+		}, []string{
+			"stream.commit_interval is 700ms, more than a tenth of stream.session_timeout, 6s", "stream.commit_stretch is 700ms, more than a tenth of stream.session_timeout"}},
+		"hasty transaction": {func(s *Stream) { s.TransactionTimeout = 2 * time.Second }, []string{"stream.commit_stretch is 300ms, more than a tenth of stream.transaction_timeout, 2s"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := Default()
+			c.set(&cfg.Stream)
+			if err := cfg.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			got := cfg.Warnings()
+			fits := len(got) == len(c.want)
+			for i := range c.want {
+				fits = fits && strings.HasPrefix(got[i], c.want[i])
+			}
+			if !fits {
+				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
 	}

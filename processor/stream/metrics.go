@@ -25,6 +25,7 @@ type Metrics struct {
 	Wiped              *prometheus.CounterVec   // stage, reason
 	Tasks              *prometheus.GaugeVec     // stage, phase
 	Dropped            *prometheus.CounterVec   // stage, reason: dead letters and everything else that raises nothing
+	PassedOver         *prometheus.CounterVec   // stage
 
 	Events  *prometheus.CounterVec // kind of source address
 	Told    *prometheus.CounterVec // record: visit, sighting
@@ -70,6 +71,7 @@ func NewMetrics() *Metrics {
 	m.RestoreSeconds = histogram("restore_seconds", "Time to restore a partition.", seconds, "stage")
 	m.Wiped = counter("state_wiped_total", "Local stores thrown away because they were corrupt, or did not belong to their changelog.", "stage", "reason")
 	m.Dropped = counter("dropped_total", "What was read and raises nothing, by reason; dead letters carry the stage's reason. Aborted attempts included.", "stage", "reason")
+	m.PassedOver = counter("passed_over_records_total", "Input records never read: their offsets were gone, or on_offset_out_of_range is latest.", "stage")
 	m.Events = counter("events_total", "CloudTrail events read, by kind of source address.", "kind")
 	m.Told = counter("told_total", "Records that route wrote for presences.", "record")
 	m.Visits = counter("visits_total", "Visits received by detect, by verdict.", "verdict")

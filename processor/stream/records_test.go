@@ -9,7 +9,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // poisonous panics at the records with key "bad".
@@ -136,16 +139,125 @@ func TestRefusedRecord(t *testing.T) {
 	}
 }
 
-// TestOffsetOutOfRange is a stage that was away for longer than its input is kept.
-func TestOffsetOutOfRange(t *testing.T) {
+// TestOffsetOutOfRangeFails is a stage that was away for longer than its input is kept. With rows there is no way on, without
+// them a person decides.
+func TestOffsetOutOfRangeFails(t *testing.T) {
 	t.Parallel()
-	b, m := stopped(t, &counting{})
-	b.spread(20)
-	if err := b.c.DeleteRecords(input, 1, 55); err != nil {
-		t.Fatal(err)
+	for name, c := range map[string]struct {
+		stateless bool
+		policy    OutOfRange
+		says      string
+	}{
+		"without rows":                          {true, Fail, "Set count.on_offset_out_of_range to earliest or latest"},
+		"without rows, by default":              {true, "", "or the offset of group test.count to where farcall should go on"},
+		"with rows":                             {false, Fail, "start a new installation under another topics.prefix"},
+		"with rows, whatever the configuration": {false, ToLatest, "The rows of changelog end there"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, m := stopped(t, &counting{stateless: c.stateless})
+			b.spread(20)
+			if err := b.c.DeleteRecords(input, 1, 55); err != nil {
+				t.Fatal(err)
+			}
+			again := b.run("a", m.disk, &counting{stateless: c.stateless, outOfRange: c.policy})
+			again.fails("in/1: offset 50 is next and the topic has 55 to 60", "retention has passed it by", c.says, "OFFSET_OUT_OF_RANGE")
+			if at := b.committed(1); at != 50 {
+				t.Errorf("the group is at %d, want 50: nothing was skipped", at)
+			}
+			if n := again.value("farcall_passed_over_records_total"); n != 0 {
+				t.Errorf("%v records were counted as passed over", n)
+			}
+		})
 	}
-	b.run("a", m.disk, &counting{}).fails("in/1", "retention has passed it by", "OFFSET_OUT_OF_RANGE")
-	if at := b.committed(1); at != 50 {
-		t.Errorf("the group is at %d, want 50: nothing was skipped", at)
+}
+
+// TestOffsetOutOfRangeGoesOn loses the head of a partition, and then a whole topic, under a stage that may go on.
+func TestOffsetOutOfRangeGoesOn(t *testing.T) {
+	t.Parallel()
+	for policy, want := range map[OutOfRange]struct {
+		at   int64   // where the partition goes on after retention
+		over float64 // records passed over by then
+	}{ToEarliest: {55, 5}, ToLatest: {60, 10}} {
+		t.Run(string(policy), func(t *testing.T) {
+			t.Parallel()
+			c := &counting{stateless: true, outOfRange: policy}
+			b, m := stopped(t, c)
+			horizon := b.sent[1][49].time
+			b.spread(20)
+			if err := b.c.DeleteRecords(input, 1, 55); err != nil {
+				t.Fatal(err)
+			}
+			again := b.runWorkers("a", m.disk, 1, c)
+			await(t, "the record past the hole", func() bool { return b.committed(1) == 60 && b.committed(0) == 60 })
+			await(t, "a word of it in the log", func() bool { return strings.Contains(again.log.String(), "records were passed over") })
+			if n := again.value("farcall_passed_over_records_total", "stage", "count"); n != want.over {
+				t.Errorf("%v records were passed over, want %v", n, want.over)
+			}
+			for offset := int64(50); offset < 60; offset++ {
+				if got, w := c.attempts(1, offset) == 1, offset >= want.at; got != w {
+					t.Errorf("record %d was processed: %t, want %t", offset, got, w)
+				}
+			}
+			b.send(1, "x")
+			again.drains()
+			again.stop()
+			b.dismiss()
+
+			// Where to go on was committed with the stream time, like any other offset.
+			third := b.runWorkers("a", m.disk, 1, c)
+			third.runs(2)
+			if is := c.openings(1); is[len(is)-1].StreamTime < horizon {
+				t.Errorf("stream time %d, it was at least %d", is[len(is)-1].StreamTime, horizon)
+			}
+			third.stop()
+			b.dismiss()
+
+			// The topic is made anew and is shorter than the position.
+			if err := b.c.DeleteTopic(input); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.c.CreateTopic(input, 2, nil); err != nil {
+				t.Fatal(err)
+			}
+			b.connect()
+			b.setOffset(60) // deleting the topic took the group's offsets along
+			b.sent, c.counts = map[int32][]sent{}, nil
+			b.send(0, "y", "y", "y")
+			fourth := b.runWorkers("a", m.disk, 1, c)
+			fourth.runs(2)
+			await(t, "the end of the new topic", func() bool { return b.committed(0) == 3 })
+			if first, w := c.attempts(0, 0), policy == ToEarliest; (first == 1) != w {
+				t.Errorf("the new topic's first record was processed %d times", first)
+			}
+			b.send(0, "z")
+			await(t, "a record of the new topic", func() bool { return b.committed(0) == 4 && c.attempts(0, 3) == 1 })
+			fourth.stop()
+		})
 	}
+}
+
+// TestOffsetOutOfRangeFromLaggard is the word of a replica that has not got the position yet, in the middle of a transaction:
+// what is in it commits, and nothing is passed over.
+func TestOffsetOutOfRangeFromLaggard(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t, 1)
+	c := &counting{stateless: true, outOfRange: ToLatest}
+	m := b.runWorkers("a", disk(), 1, c, func(o *Options) { o.CommitInterval, o.CommitStretch = 2*patience, 2*patience })
+	b.send(0, "x")
+	m.drains()
+	b.send(0, "y") // its transaction would stay open for longer than the test waits
+	await(t, "an open transaction", b.openTransaction)
+	h := b.c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: input, Err: kerr.OffsetOutOfRange})
+	m.drains()
+	if h.Hits() == 0 {
+		t.Fatal("the transaction did not stay open")
+	}
+	if n := m.value("farcall_passed_over_records_total"); n != 0 {
+		t.Errorf("%v records were passed over", n)
+	}
+	b.send(0, "z")
+	await(t, "the next record", func() bool { return c.attempts(0, 2) == 1 })
+	m.stop()
+	b.checkRead(nil)
 }

@@ -18,17 +18,20 @@ import (
 
 // Stages are the settings of the three stages.
 type Stages struct {
-	Raw     []string // raw topics
-	Names   topics.Names
-	Start   Start // of raw partitions without a committed offset
-	Route   route.Config
-	Detect  detect.Config
-	Triage  triage.Config
-	Locator *geo.Locator
-	Breaker *route.Breaker
-	Metrics *Metrics
-	Now     func() time.Time // the clock of route
-	Version string           // of this build, for the alerts
+	Raw   []string // raw topics
+	Names topics.Names
+	Start Start // of raw partitions without a committed offset
+	// OutOfRange is what happens at a raw position that is gone. farcall's own topics always fail: their rows would not follow.
+	OutOfRange OutOfRange
+	Partitions int32 // of farcall's own topics
+	Route      route.Config
+	Detect     detect.Config
+	Triage     triage.Config
+	Locator    *geo.Locator
+	Breaker    *route.Breaker
+	Metrics    *Metrics
+	Now        func() time.Time // the clock of route
+	Version    string           // of this build, for the alerts
 }
 
 // Build makes the stages, in flow order.
@@ -38,7 +41,7 @@ func (s Stages) Build() []Stage {
 
 func (s Stages) route() Stage {
 	return Stage{
-		Name: "route", Inputs: s.Raw, Start: s.Start,
+		Name: "route", Inputs: s.Raw, Start: s.Start, OutOfRange: s.OutOfRange,
 		Open: func(i TaskInfo) (Task, error) {
 			stats := route.NewStats()
 			t, err := route.NewTask(s.Route, s.Locator, s.Now, i.StreamTime, stats)
@@ -121,7 +124,7 @@ func (t *routeTask) Flush() error {
 
 func (s Stages) detect() Stage {
 	return Stage{
-		Name: "detect", Inputs: []string{s.Names.Visits}, Changelog: s.Names.DetectChangelog, Fingerprint: fmt.Sprintf("%s scope=%s normaliser=%d", s.Detect.Fingerprint(), s.Route.Scope, cloudtrail.MethodNormaliser), Start: Earliest,
+		Name: "detect", Inputs: []string{s.Names.Visits}, Changelog: s.Names.DetectChangelog, Fingerprint: fmt.Sprintf("%s scope=%s normaliser=%d", s.Detect.Fingerprint(), s.Route.Scope, cloudtrail.MethodNormaliser), Start: Earliest, Partitions: s.Partitions,
 		Open: func(i TaskInfo) (Task, error) {
 			t, err := detect.NewTask(s.Detect, i.View, i.StreamTime)
 			return &detectTask{Task: t, s: s}, err
@@ -165,7 +168,7 @@ func (t *detectTask) Flush() error {
 
 func (s Stages) triage() Stage {
 	return Stage{
-		Name: "triage", Inputs: []string{s.Names.Principals}, Changelog: s.Names.TriageChangelog, Fingerprint: s.Triage.Fingerprint(), Start: Earliest,
+		Name: "triage", Inputs: []string{s.Names.Principals}, Changelog: s.Names.TriageChangelog, Fingerprint: s.Triage.Fingerprint(), Start: Earliest, Partitions: s.Partitions,
 		Open: func(i TaskInfo) (Task, error) {
 			t, err := triage.NewTask(s.Triage, i.View, i.StreamTime)
 			return &triageTask{Task: t, s: s}, err

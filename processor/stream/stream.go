@@ -15,6 +15,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -33,6 +34,11 @@ type Stage struct {
 	// Start is where partitions begin that have no committed offset. Latest is for stages without a changelog; and a partition
 	// that a topic gained since the group began with it is read from its first record in any case.
 	Start Start
+	// OutOfRange is what happens at a position that the topic no longer has, or does not have yet. Other than Fail is for
+	// stages without a changelog: rows and position move together or not at all.
+	OutOfRange OutOfRange
+	// Partitions that the inputs have for ever; 0 for topics that may grow.
+	Partitions int32
 	// Open makes the task of one partition.
 	Open func(TaskInfo) (Task, error)
 }
@@ -44,6 +50,18 @@ type Start string
 const (
 	Earliest Start = "earliest"
 	Latest   Start = "latest"
+)
+
+// OutOfRange is what a stage does about a position that is no offset of its input: retention has passed it by, or the topic
+// was recreated.
+type OutOfRange string
+
+// The answers. Fail, the default, stops the process; the others go on at the first or behind the last record that there is,
+// and count what they pass over.
+const (
+	Fail       OutOfRange = "fail"
+	ToEarliest OutOfRange = "earliest"
+	ToLatest   OutOfRange = "latest"
 )
 
 // TaskInfo is what a task starts from.
@@ -89,6 +107,10 @@ type Options struct {
 	ProduceMaxBytes int
 	MemTableBytes   uint64
 	RestoreStall    time.Duration
+	// FlushEvery is how far, in time, a store on disk may lie behind its changelog, traffic or not.
+	FlushEvery time.Duration
+	// Leave gives the seats of the workers up at the end. Without it their partitions wait a session timeout for them.
+	Leave bool
 	// Restores bounds how many partitions of the process restore at a time, and their memory together.
 	Restores *state.Restores
 
@@ -124,6 +146,7 @@ func (o *Options) defaults() {
 	def(&o.SessionTimeout, 10*time.Second)
 	def(&o.TxnTimeout, 10*time.Second)
 	def(&o.RestoreStall, 3*time.Minute)
+	def(&o.FlushEvery, 30*time.Second)
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
@@ -169,7 +192,10 @@ var (
 // sorted says what an error of Kafka means for the worker. What comes back as it was is fatal: a record or a right is wrong,
 // and trying again would not help.
 func sorted(err error) error {
-	for _, e := range []error{kerr.InvalidProducerEpoch, kerr.ProducerFenced, kerr.InvalidTxnState, kerr.TransactionAbortable, kerr.InvalidProducerIDMapping} {
+	for _, e := range []error{
+		kerr.InvalidProducerEpoch, kerr.ProducerFenced, kerr.InvalidTxnState, kerr.TransactionAbortable, kerr.InvalidProducerIDMapping,
+		kerr.IllegalGeneration, kerr.UnknownMemberID, kerr.FencedInstanceID, kerr.RebalanceInProgress,
+	} {
 		if errors.Is(err, e) {
 			return fmt.Errorf("%w: %w", errFenced, err)
 		}
@@ -197,10 +223,12 @@ func RunWorkers(ctx context.Context, o Options, stages []Stage, workers map[stri
 	}
 	done := make(chan error, 64*len(stages)) // nobody may be left to take it
 	running := 0
+	seats := map[string][]string{}
 	for _, s := range stages {
 		for i := range max(1, workers[s.Name]) {
 			w := newWorker(s, i, o)
 			running++
+			seats[o.group(s.Name)] = append(seats[o.group(s.Name)], w.name)
 			go func() { done <- w.run(ctx) }()
 		}
 	}
@@ -222,5 +250,37 @@ func RunWorkers(ctx context.Context, o Options, stages []Stage, workers map[stri
 			return first
 		}
 	}
+	if first == nil && o.Leave {
+		o.leave(seats)
+	}
 	return first
+}
+
+// group is the consumer group of a stage.
+func (o *Options) group(stage string) string { return o.GroupPrefix + "." + stage }
+
+// leave gives up seats, by group: a static member does not leave by closing its client. All of a group go in one request, so
+// that it rebalances once. It is a courtesy: where it fails, the session timeout says the same a little later.
+func (o *Options) leave(seats map[string][]string) {
+	ctx, cancel := context.WithTimeout(context.Background(), o.SessionTimeout)
+	defer cancel()
+	cl, err := kgo.NewClient(o.Client...)
+	if err != nil {
+		o.Log.Warn("seats are kept until their sessions end", "err", err)
+		return
+	}
+	defer cl.Close()
+	for group, names := range seats {
+		left, err := kadm.NewClient(cl).LeaveGroup(ctx, kadm.LeaveGroup(group).Reason("farcall run --leave").InstanceIDs(names...))
+		for _, member := range left {
+			if member.Err != nil && !errors.Is(member.Err, kerr.UnknownMemberID) { // it had not joined yet
+				err = errors.Join(err, fmt.Errorf("%s: %w", member.InstanceID, member.Err))
+			}
+		}
+		if err != nil {
+			o.Log.Warn("seats are kept until their sessions end", "group", group, "err", err)
+			continue
+		}
+		o.Log.Info("seats given up", "group", group, "members", names)
+	}
 }

@@ -351,6 +351,8 @@ type counting struct {
 	stateless   bool
 	fingerprint string
 	start       Start
+	outOfRange  OutOfRange
+	partitions  int32
 	// before, if set, is called before a record is counted; it may panic or block.
 	before func(r *kgo.Record)
 	// value, if set, makes the value of an output record.
@@ -365,7 +367,7 @@ type counting struct {
 }
 
 func (c *counting) stage() Stage {
-	s := Stage{Name: "count", Inputs: []string{input}, Changelog: changelog, Fingerprint: c.fingerprint, Start: c.start, Open: c.open}
+	s := Stage{Name: "count", Inputs: []string{input}, Changelog: changelog, Fingerprint: c.fingerprint, Start: c.start, OutOfRange: c.outOfRange, Partitions: c.partitions, Open: c.open}
 	if c.stateless {
 		s.Changelog = ""
 	}

@@ -111,6 +111,10 @@ func (t *partitionTask) start(ctx context.Context) {
 
 func (t *partitionTask) open(ctx context.Context) error {
 	o := &t.w.o
+	if n := t.w.stage.Partitions; n > 0 && t.id >= n {
+		return fmt.Errorf("%s: topic %s was made with %d partitions and has more: its keys have moved between partitions, away from their rows; start a new installation under another topics.prefix and replay the raw topics into it",
+			t.partition, t.topic, n)
+	}
 	t.next = t.committed.offset
 	if t.committed.offset < 0 {
 		t.next = t.committed.start

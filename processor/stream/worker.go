@@ -206,7 +206,7 @@ func (w *worker) client(ctx context.Context) (*kgo.GroupTransactSession, error) 
 	o := &w.o
 	opts := append([]kgo.Opt{}, o.Client...)
 	opts = append(opts,
-		kgo.ConsumerGroup(o.GroupPrefix+"."+w.stage.Name),
+		kgo.ConsumerGroup(o.group(w.stage.Name)),
 		kgo.ConsumeTopics(w.stage.Inputs...),
 		kgo.InstanceID(w.name),
 		kgo.TransactionalID(o.GroupPrefix+"."+w.name),
@@ -343,7 +343,7 @@ func (w *worker) begin(ctx context.Context, cl *kgo.Client, topic string, unread
 		return nil, fmt.Errorf("list the last offsets of %s: %w", topic, err)
 	}
 	since := int32(len(last))
-	known, err := adm.FetchOffsets(ctx, w.o.GroupPrefix+"."+w.stage.Name)
+	known, err := adm.FetchOffsets(ctx, w.o.group(w.stage.Name))
 	if err != nil {
 		return nil, fmt.Errorf("fetch the group's offsets: %w", err)
 	}
@@ -363,11 +363,18 @@ func (w *worker) begin(ctx context.Context, cl *kgo.Client, topic string, unread
 		starts[p] = c
 		commit[p] = kgo.EpochOffset{Epoch: -1, Offset: c.start}
 	}
-	m := metadata(0, since)
+	if err := w.commitOffsets(ctx, cl, topic, commit, metadata(0, since)); err != nil {
+		return nil, fmt.Errorf("commit where %s begins: %w", topic, err)
+	}
+	return starts, nil
+}
+
+// commitOffsets commits positions outside a transaction: for decisions about where to read, which must be made once.
+func (w *worker) commitOffsets(ctx context.Context, cl *kgo.Client, topic string, commit map[int32]kgo.EpochOffset, metadata string) (err error) {
 	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
 		for _, t := range req.Topics {
 			for i := range t.Partitions {
-				t.Partitions[i].Metadata = &m
+				t.Partitions[i].Metadata = &metadata
 			}
 		}
 		return nil
@@ -384,10 +391,7 @@ func (w *worker) begin(ctx context.Context, cl *kgo.Client, topic string, unread
 				}
 			}
 		})
-	if err != nil {
-		return nil, fmt.Errorf("commit where %s begins: %w", topic, err)
-	}
-	return starts, nil
+	return err
 }
 
 // listed are the offsets of one topic, by partition.
@@ -452,7 +456,7 @@ func (w *worker) turn(ctx context.Context) error {
 	}
 	w.rewound = false
 	fs := w.poll(ctx, wait)
-	oversized, err := w.fetchErrors(fs)
+	oversized, gone, err := w.fetchErrors(fs)
 	if err != nil {
 		return err
 	}
@@ -470,18 +474,24 @@ func (w *worker) turn(ctx context.Context) error {
 		}
 	}
 	switch {
-	case w.inTxn && (!time.Now().Before(w.due()) || w.txnRecords >= w.o.MaxTxnRecords):
+	case w.inTxn && (len(gone) > 0 || !time.Now().Before(w.due()) || w.txnRecords >= w.o.MaxTxnRecords):
 		if err := w.commit(); err != nil {
+			return err
+		}
+		if err := w.passOver(ctx, gone); err != nil {
 			return err
 		}
 		w.sess.AllowRebalance()
 	case !w.inTxn:
+		if err := w.passOver(ctx, gone); err != nil {
+			return err
+		}
 		if err := w.idle(); err != nil {
 			return err
 		}
 		w.sess.AllowRebalance()
 	}
-	if time.Since(w.lastFlush) > 30*time.Second {
+	if time.Since(w.lastFlush) > w.o.FlushEvery {
 		w.lastFlush = time.Now()
 		for _, t := range w.tasks {
 			if t.at() == running && t.store != nil {
@@ -521,29 +531,29 @@ func (w *worker) poll(ctx context.Context, wait time.Duration) kgo.Fetches {
 	return w.sess.PollRecords(pctx, w.o.MaxPollRecords)
 }
 
-// fetchErrors sorts what a poll could not fetch. Batches that expand past the cap are returned, where they may be skipped.
-func (w *worker) fetchErrors(fs kgo.Fetches) (oversized []*kgo.ErrDecompressTooLarge, err error) {
+// fetchErrors sorts what a poll could not fetch. Batches that expand past the cap are returned, where they may be skipped; and
+// gone, the partitions whose position is no offset of the topic.
+func (w *worker) fetchErrors(fs kgo.Fetches) (oversized []*kgo.ErrDecompressTooLarge, gone []partition, err error) {
 	for _, fe := range fs.Errors() {
 		var batch *kgo.ErrDecompressTooLarge
 		switch {
 		case errors.Is(fe.Err, context.DeadlineExceeded), errors.Is(fe.Err, context.Canceled):
 		case errors.Is(fe.Err, kgo.ErrClientClosed):
-			return nil, fmt.Errorf("%w: %w", errRestart, fe.Err)
+			return nil, nil, fmt.Errorf("%w: %w", errRestart, fe.Err)
 		case errors.Is(fe.Err, kerr.OffsetOutOfRange):
-			return nil, fmt.Errorf("%s/%d: the committed offset is gone from the topic: retention has passed it by, or the topic was recreated. Set the group's offset to where farcall should go on, knowing what is skipped: %w",
-				fe.Topic, fe.Partition, fe.Err)
+			gone = append(gone, partition{fe.Topic, fe.Partition})
 		case errors.As(fe.Err, &batch):
 			if w.stage.Changelog != "" { // farcall's own topic, and farcall writes no such batch
-				return nil, fmt.Errorf("%s/%d: a batch expands to more than %d bytes: %w", fe.Topic, fe.Partition, maxBatchBytes, fe.Err)
+				return nil, nil, fmt.Errorf("%s/%d: a batch expands to more than %d bytes: %w", fe.Topic, fe.Partition, maxBatchBytes, fe.Err)
 			}
 			oversized = append(oversized, batch)
 		case kerr.IsRetriable(fe.Err), isGroupError(fe.Err):
 			w.log.Info("fetch failed, will go on", "topic", fe.Topic, "partition", fe.Partition, "err", fe.Err)
 		default:
-			return nil, sorted(fmt.Errorf("fetch %s/%d: %w", fe.Topic, fe.Partition, fe.Err))
+			return nil, nil, sorted(fmt.Errorf("fetch %s/%d: %w", fe.Topic, fe.Partition, fe.Err))
 		}
 	}
-	return oversized, nil
+	return oversized, gone, nil
 }
 
 // ReasonBatch is the reason of the dead letter of a batch that expands past the cap.

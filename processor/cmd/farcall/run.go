@@ -20,6 +20,7 @@ import (
 type runCommand struct {
 	configFlag
 	Stages []string `placeholder:"STAGE,…" help:"Run only these stages: route, detect, triage. Default: all in one process."`
+	Leave  bool     `help:"On SIGTERM give up the seats in the consumer groups, so that other processes take over at once. Without it they wait a session timeout for this one to come back."`
 }
 
 func (c *runCommand) Run(ctx context.Context) error {
@@ -36,7 +37,7 @@ func (c *runCommand) Run(ctx context.Context) error {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(cfg.RuntimeLimit())
 	}
-	return processor.Run(ctx, cfg, processor.Options{Log: logger(cfg.Log)})
+	return processor.Run(ctx, cfg, processor.Options{Log: logger(cfg.Log), Leave: c.Leave})
 }
 
 type topicsCommand struct {
