@@ -14,6 +14,8 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -71,6 +73,10 @@ type Options struct {
 	// FlushEvery and FlushRows flush the memtable when the store on disk is that far behind.
 	FlushEvery time.Duration
 	FlushRows  int
+	// Failed is told, once, that the disk takes no more, or no longer works. The store is then stuck: Pebble tries again for
+	// ever, and calls of the store may never return. The process must end, and Failed must not call the store. Without it
+	// Pebble goes on trying, and panics where it can't.
+	Failed func(error)
 }
 
 func (o *Options) defaults() {
@@ -108,6 +114,7 @@ type Store struct {
 
 	unflushed int
 	flushing  <-chan struct{}
+	failing   sync.Once
 }
 
 // Open opens the store in dir, making it if there is none.
@@ -134,7 +141,8 @@ func (s *Store) open() error {
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                s.o.MemTableBytes,
 		MemTableStopWritesThreshold: 2,
-		Logger:                      pebbleLog{s.o.Log},
+		Logger:                      pebbleLog{s.o.Log, s.failed},
+		EventListener:               &pebble.EventListener{BackgroundError: s.background},
 	}
 	db, err := pebble.Open(s.dir, opts)
 	if err != nil {
@@ -477,16 +485,42 @@ func Lock(fs vfs.FS, dir string) (io.Closer, error) {
 	return l, nil
 }
 
-type pebbleLog struct{ log *slog.Logger }
+// background hears of what went wrong in flushes and compactions, with Pebble's lock held. Pebble starts them again at once.
+func (s *Store) background(err error) {
+	broken := vfs.IsNoSpaceError(err) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EROFS)
+	if !broken || !s.failed(err) {
+		s.o.Log.Error("state store: background error", "dir", s.dir, "err", err)
+	}
+}
+
+// failed passes a failure of the disk on; false if there is nobody to pass it on to.
+func (s *Store) failed(err error) bool {
+	if s.o.Failed == nil {
+		return false
+	}
+	s.failing.Do(func() {
+		s.o.Failed(fmt.Errorf("state folder %s can't be written; nothing is lost: make room on its disk, or give it another, and start again: %w", s.dir, err))
+	})
+	return true
+}
+
+type pebbleLog struct {
+	log    *slog.Logger
+	failed func(error) bool
+}
 
 func (l pebbleLog) Infof(format string, args ...any) { l.log.Debug(fmt.Sprintf(format, args...)) }
 func (l pebbleLog) Errorf(format string, args ...any) {
 	l.log.Error(fmt.Sprintf(format, args...))
 }
 
-// Fatalf is called on a failed write: the disk is full or broken. Pebble requires that it does not return.
+// Fatalf is called on a failed write: the disk is full or broken. Pebble requires that it does not return: the goroutine stays
+// here until the process has ended.
 func (l pebbleLog) Fatalf(format string, args ...any) {
 	msg := fmt.Sprintf(format, args...)
+	if l.failed(errors.New(msg)) {
+		select {}
+	}
 	l.log.Error("state store can't write; free the disk, or delete the folder to restore it from the changelog", "err", msg)
 	panic("pebble: " + msg)
 }

@@ -88,6 +88,8 @@ type Options struct {
 	RestoreStall   time.Duration
 	// Restores bounds how many partitions of a worker restore at the same time.
 	Restores int
+
+	failed func(error) // told by a store that can't be written
 }
 
 func (o *Options) defaults() {
@@ -149,25 +151,39 @@ func sorted(err error) error {
 }
 
 // RunWorkers runs n workers for each stage until ctx ends, then finishes their transactions and returns nil; or returns the
-// first fatal error.
+// first fatal error. After the failure of a disk it returns at once, with workers left behind that wait for their stores for
+// ever: the process must end.
 func RunWorkers(ctx context.Context, o Options, stages []Stage, workers map[string]int) error {
 	o.defaults()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	done := make(chan error)
-	running := 0
-	for _, s := range stages {
-		for i := range max(1, workers[s.Name]) {
-			w := newWorker(s, i, o)
-			running++
-			go func() { done <- w.run(ctx) }()
+	broken := make(chan error, 1)
+	o.failed = func(err error) {
+		select {
+		case broken <- err:
+		default: // another store of the same disk was first
 		}
 	}
+	var all []*worker
+	for _, s := range stages {
+		for i := range max(1, workers[s.Name]) {
+			all = append(all, newWorker(s, i, o))
+		}
+	}
+	done := make(chan error, len(all))
+	for _, w := range all {
+		go func() { done <- w.run(ctx) }()
+	}
 	var first error
-	for range running {
-		if err := <-done; err != nil && first == nil {
-			first = err
-			cancel(err)
+	for range all {
+		select {
+		case err := <-broken:
+			return err
+		case err := <-done:
+			if err != nil && first == nil {
+				first = err
+				cancel(err)
+			}
 		}
 	}
 	return first

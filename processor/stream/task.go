@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/farcall/farcall/state"
@@ -174,12 +175,12 @@ func (t *partitionTask) openStore(ctx context.Context) error {
 	dir := o.FS.PathJoin(o.Dir, t.w.stage.Name, strconv.Itoa(int(t.id)))
 	deadline := time.Now().Add(o.SessionTimeout + 2*o.TxnTimeout)
 	for {
-		s, err := state.Open(dir, state.Options{FS: o.FS, Cache: o.Cache, Log: o.Log, MemTableBytes: o.MemTableBytes})
+		s, err := state.Open(dir, state.Options{FS: o.FS, Cache: o.Cache, Log: o.Log, MemTableBytes: o.MemTableBytes, Failed: o.failed})
 		if err == nil {
 			t.store = s
 			return nil
 		}
-		if time.Now().After(deadline) || errors.Is(err, state.ErrFormat) {
+		if time.Now().After(deadline) || errors.Is(err, state.ErrFormat) || vfs.IsNoSpaceError(err) {
 			return err
 		}
 		select {
