@@ -15,16 +15,16 @@ import (
 
 // inject does what a fault says. It returns when the damage is mended; where nothing more than a probe is open, that goes on in
 // the background, so that the next fault can come before it.
-func (d *driver) inject(f fault) error {
+func (d *driver) inject(f fault, n, total int) error {
 	if !f.now {
 		d.healing.Wait()
 	}
 	d.injected[f.kind]++
-	p := d.procs[max(f.target, 1)]
-	if f.target == 0 {
-		p = d.procs[1+d.rng.IntN(processes)]
+	if k, _ := kindOf(f.kind); k.targets > 0 && f.target == 0 && !k.broker() {
+		f.target = 1 + d.rng.IntN(processes)
 	}
-	d.logf("%s (process %d)", f, p.number)
+	p := d.procs[f.target] // nil without one
+	d.logf("fault %d of %d: %s", n, total, f)
 	switch f.kind {
 	case "kill":
 		return d.again(f.kind, p, syscall.SIGKILL, nil)

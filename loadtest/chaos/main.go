@@ -301,8 +301,7 @@ func (d *driver) misbehave(o options) error {
 	var traffic sync.WaitGroup
 	traffic.Go(func() { d.load.traffic(working, d.producing, o.rate) })
 	for n, f := range o.faults {
-		d.logf("fault %d of %d", n+1, len(o.faults))
-		if err := d.inject(f); err != nil {
+		if err := d.inject(f, n+1, len(o.faults)); err != nil {
 			return fmt.Errorf("fault %d, %s: %w", n+1, f, err)
 		}
 		// An incident that is no probe: several methods, anywhere.

@@ -53,6 +53,8 @@ var kinds = []kind{
 	{"brokers-all", "kill -9 of all brokers at once, and their restart", 1, 0},
 }
 
+func (k kind) broker() bool { return strings.HasPrefix(k.name, "broker") }
+
 func kindOf(name string) (kind, bool) {
 	i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })
 	if i < 0 {
@@ -84,7 +86,7 @@ func chance(seed uint64, n int) []fault {
 			}
 		}
 		f := fault{kind: k.name}
-		if k.targets > 0 && !strings.HasPrefix(k.name, "broker") { // a broker is chosen by its role when the time comes
+		if k.targets > 0 && !k.broker() { // a broker is chosen by its role when the time comes
 			f.target = 1 + rng.IntN(processes)
 			f.now = i > 0 && rng.IntN(5) == 0
 		}
