@@ -328,7 +328,7 @@ func (d *driver) judge() error {
 	if _, err := d.watch.await(ctx, p.incidents); err != nil {
 		d.violation("at the end: %v", err)
 	}
-	if err := d.drain(ctx); err != nil {
+	if err := d.drain(d.ctx); err != nil {
 		d.violation("at the end: %v", err)
 	}
 	d.logf("stopping the processes")
