@@ -4,8 +4,9 @@
 //
 //	chaos [--seed N] [--faults N] [--schedule FILE] [--short] [--rate N] [--session D] [--keep]
 //
-// A schedule has one fault a line, in order: KIND [TARGET] [now]; see parseSchedule and kinds. The program exits with 1 when
-// anything differs, and says what.
+// A schedule has one fault a line, in order: KIND [TARGET] [now]; see parseSchedule and kinds. An interrupt leaves the rest of the
+// schedule out and judges what was done; a second one ends it at once. The program exits with 1 when anything differs, and says
+// what.
 //
 // The checker (check.go, formats.go) shares no code with farcall, only hash functions of libraries, and the load's own word for
 // where an address lies. Before it is believed it must reject copies of the reading that were tampered with (proof.go).
@@ -57,6 +58,8 @@ type options struct {
 	session time.Duration // session and transaction timeout of farcall
 	keep    bool
 	cluster *kafka.Cluster // nil: one of its own
+	// enough, when it is closed, ends the faults early: what was done is judged all the same.
+	enough <-chan struct{}
 }
 
 // clusterOptions ask for brokers that share a small machine with everything else, and settle a dead member's transaction within
@@ -107,11 +110,19 @@ func main() {
 	default:
 		o.faults = chance(o.seed, *faults)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	enough := make(chan struct{})
+	o.enough = enough
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		close(enough)
+		<-signals
+		cancel()
+	}()
 	if err := run(ctx, o, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
-		stop()
 		os.Exit(1)
 	}
 }
@@ -258,14 +269,14 @@ func (d *driver) drain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		text, done := progress(ctx, d.adm)
-		if done {
+		text, err := behind(ctx, d.adm, d.cluster.Brokers())
+		if err == nil && text == "" {
 			return nil
 		}
 		select {
 		case <-time.After(200 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("the stages did not come to the end of their inputs within %v:\n%s", patience, text)
+			return fmt.Errorf("the stages did not come to the end of their inputs within %v: %s %w", patience, text, err)
 		}
 	}
 }
@@ -300,6 +311,7 @@ func (d *driver) misbehave(o options) error {
 	defer rest()
 	var traffic sync.WaitGroup
 	traffic.Go(func() { d.load.traffic(working, d.producing, o.rate) })
+faults:
 	for n, f := range o.faults {
 		if err := d.inject(f, n+1, len(o.faults)); err != nil {
 			return fmt.Errorf("fault %d, %s: %w", n+1, f, err)
@@ -308,6 +320,12 @@ func (d *driver) misbehave(o options) error {
 		d.load.plant(d.producing, d.rng.Int32N(rawPartitions), d.rng.Int32N(partitions), -1, 1+d.rng.IntN(3))
 		if d.ctx.Err() != nil {
 			return errors.New("interrupted")
+		}
+		select {
+		case <-o.enough:
+			d.logf("interrupted: the rest of the schedule is left out")
+			break faults
+		default:
 		}
 	}
 	d.healing.Wait()
@@ -318,7 +336,7 @@ func (d *driver) misbehave(o options) error {
 
 // judge waits for the end of the stream, stops the processes, and reads and checks what is there.
 func (d *driver) judge() error {
-	d.heal("the last fault", time.Now(), d.probe())
+	d.heal("nothing", time.Now(), d.probe())
 	ctx, cancel := context.WithTimeout(d.ctx, patience)
 	defer cancel()
 	if err := d.load.flush(ctx); err != nil {

@@ -7,7 +7,10 @@ import (
 	"syscall"
 )
 
-func dieWithParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
+// dieWithParent is for processes that end with this program, and only then: an interrupt typed at the terminal is not for them.
+func dieWithParent() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+}
 
 // smallDisk mounts a small disk of memory on a folder.
 func smallDisk(dir string, bytes int) (unmount func() error, err error) {

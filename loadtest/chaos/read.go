@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"maps"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -23,9 +23,10 @@ const (
 
 var inputOf = map[string]string{"route": rawTopic, "detect": visitsTopic, "triage": principalsTopic}
 
-// readTopic gives every committed record of a topic to each, in order within a partition. Nobody may write to it any more.
-func readTopic(ctx context.Context, brokers []string, topic string, each func(r *kgo.Record)) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topic), kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
+// readTopic gives every committed record of a topic to each, in order within a partition, from the given offset of each partition
+// on (none: the first). Nobody may write to it any more.
+func readTopic(ctx context.Context, brokers []string, topic string, from map[int32]int64, each func(r *kgo.Record)) error {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.MetadataMinAge(250*time.Millisecond))
 	if err != nil {
 		return err
@@ -37,6 +38,15 @@ func readTopic(ctx context.Context, brokers []string, topic string, each func(r 
 	if err != nil {
 		return err
 	}
+	maps.DeleteFunc(left, func(n int32, end int64) bool { return end <= from[n] })
+	starts := map[int32]kgo.Offset{}
+	for n := range left {
+		starts[n] = kgo.NewOffset().AtStart()
+		if at, ok := from[n]; ok {
+			starts[n] = kgo.NewOffset().At(at)
+		}
+	}
+	cl.AddConsumePartitions(map[string]map[int32]kgo.Offset{topic: starts})
 	for len(left) > 0 {
 		fs := cl.PollFetches(ctx)
 		if ctx.Err() != nil {
@@ -124,7 +134,7 @@ func read(ctx context.Context, brokers []string) (reading, error) {
 		alertsTopic: keep(&r.alerts, nil), lettersTopic: keep(&r.letters, nil),
 		detectTopic: compact(r.detect), triageTopic: compact(r.triage),
 	} {
-		if err := readTopic(ctx, brokers, topic, each); err != nil {
+		if err := readTopic(ctx, brokers, topic, nil, each); err != nil {
 			return r, fmt.Errorf("read %s: %w", topic, err)
 		}
 	}
@@ -159,26 +169,31 @@ func committed(ctx context.Context, adm *kadm.Client, stage string) (map[int32]i
 	return at, nil
 }
 
-// progress is where all groups stand and where their inputs end, as text, and whether all have come to within a marker of it.
-func progress(ctx context.Context, adm *kadm.Client) (text string, done bool) {
-	done = true
-	var b strings.Builder
+// behind says which records the stages have not committed yet: nothing, when they have come to the end of their inputs. Behind the
+// last record of a partition lie the markers of its transactions, and what was aborted, so that offsets alone do not tell.
+func behind(ctx context.Context, adm *kadm.Client, brokers []string) (string, error) {
 	for _, stage := range []string{"route", "detect", "triage"} {
-		at, err := committed(ctx, adm, stage)
+		done, err := committed(ctx, adm, stage)
 		if err != nil {
-			return err.Error(), false
+			return "", err
 		}
-		ends, err := adm.ListEndOffsets(ctx, inputOf[stage])
-		if err == nil {
-			err = ends.Error()
-		}
+		topic := inputOf[stage]
+		left, err := settled(ctx, adm, topic)
 		if err != nil {
-			return err.Error(), false
+			return "", err
 		}
-		ends.Each(func(o kadm.ListedOffset) {
-			done = done && at[o.Partition] >= o.Offset-1
-			fmt.Fprintf(&b, "  %s %s/%d: %d of %d\n", stage, o.Topic, o.Partition, at[o.Partition], o.Offset)
-		})
+		for n, end := range left {
+			if end-done[n] > 100 {
+				return fmt.Sprintf("%s has committed offset %d of %s/%d, which ends at %d", stage, done[n], topic, n, end), nil
+			}
+		}
+		records := 0
+		if err := readTopic(ctx, brokers, topic, done, func(*kgo.Record) { records++ }); err != nil {
+			return "", err
+		}
+		if records > 0 {
+			return fmt.Sprintf("%s has not committed %d records of %s", stage, records, topic), nil
+		}
 	}
-	return b.String(), done
+	return "", nil
 }
