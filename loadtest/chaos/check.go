@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -384,8 +385,8 @@ func (v *verdict) checkLetters(p plan, r reading) {
 			v.differ("%s is there twice", where)
 		case h["farcall.reason"] != b.reason:
 			v.differ("%s has the reason %s, want %s", where, h["farcall.reason"], b.reason)
-		case rec.value != b.value || h["farcall.size"] != fmt.Sprint(len(b.value)):
-			v.differ("%s holds %s bytes %q, want %q", where, h["farcall.size"], rec.value, b.value)
+		case rec.value != b.value || h["farcall.size"] != fmt.Sprint(len(b.value)) || h["farcall.sha256"] != fmt.Sprintf("%x", sha256.Sum256([]byte(b.value))):
+			v.differ("%s holds %s bytes %q of sum %s, want %q", where, h["farcall.size"], rec.value, h["farcall.sha256"], b.value)
 		}
 		found[l] = true
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -130,6 +131,7 @@ func goodRun(t *testing.T) (plan, reading) {
 	r.letters = []record{{key: "cloudtrail/1", value: "rubbish", headers: map[string]string{
 		"farcall.stage": "route", "farcall.reason": "not_json", "farcall.source.topic": rawTopic, "farcall.source.partition": "1",
 		"farcall.source.offset": "0", "farcall.source.byte": "0", "farcall.size": "7",
+		"farcall.sha256": fmt.Sprintf("%x", sha256.Sum256([]byte("rubbish"))),
 	}}}
 	var err error
 	if r.detect, err = learned(p, r.raw); err != nil {
@@ -216,7 +218,8 @@ func TestCheckerNoticesMore(t *testing.T) {
 		"another reason":       {func(p *plan, _ *reading) { p.bad[0].reason = "syntax" }, "has the reason not_json, want syntax"},
 		"another offset":       {func(p *plan, _ *reading) { p.bad[0].offset = 9 }, "was not planted"},
 		"another byte":         {func(_ *plan, r *reading) { r.letters[0].headers["farcall.source.byte"] = "3" }, "byte 3, was not planted"},
-		"a letter cut":         {func(_ *plan, r *reading) { r.letters[0].value = "rub" }, `bytes "rub", want "rubbish"`},
+		"a letter cut":         {func(_ *plan, r *reading) { r.letters[0].value = "rub" }, `bytes "rub" of sum`},
+		"another sum":          {func(_ *plan, r *reading) { r.letters[0].headers["farcall.sha256"] = "00" }, "of sum 00"},
 		"no committed offset":  {func(_ *plan, r *reading) { delete(r.committed["triage"], 2) }, "triage has committed offset 0 of partition 2"},
 		"no meta row":          {func(_ *plan, r *reading) { delete(r.triage[1], metaKey) }, "triage's meta row of partition 1"},
 		"an alert under a key": {func(_ *plan, r *reading) { r.alerts[0].key = "k" }, `has the key "k"`},

@@ -231,8 +231,7 @@ func fill(path string) error {
 	}
 	defer f.Close()
 	for block := make([]byte, 64<<10); ; {
-		n, err := f.Write(block)
-		switch {
+		switch _, err := f.Write(block); {
 		case errors.Is(err, syscall.ENOSPC) && len(block) > 4<<10:
 			block = block[:4<<10]
 		case errors.Is(err, syscall.ENOSPC):
@@ -240,7 +239,6 @@ func fill(path string) error {
 		case err != nil:
 			return err
 		}
-		_ = n
 	}
 }
 
