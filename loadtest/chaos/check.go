@@ -291,7 +291,15 @@ func learned(p plan, raw []record) (map[int32]map[string]string, error) {
 	for n := range int32(partitions) {
 		rows[n] = map[string]string{}
 	}
+	newest := map[int32]int64{}
+	for w := range panes {
+		n := partitionOf(w.method, partitions)
+		newest[n] = max(newest[n], w.pane)
+	}
 	for w, who := range panes {
+		if w.pane <= newest[partitionOf(w.method, partitions)]-int64((window+lookBack)/time.Second) {
+			continue // forgotten
+		}
 		maps.Copy(rows[partitionOf(w.method, partitions)], who.rows(w.method, w.pane))
 	}
 	for method, places := range seen {

@@ -109,6 +109,8 @@ func goodRun(t *testing.T) (plan, reading) {
 	for n := range int32(partitions) {
 		r.triage[n] = map[string]string{}
 	}
+	// What is older than any window is known by its seen rows alone.
+	send(3, l.event(now.Add(-3*window), "carol", "DE", "iam:CreateUser", ""))
 	for i, in := range p.incidents {
 		who := strings.TrimPrefix(in.principal, account+"/user/")
 		id := fmt.Sprintf("%032x", i+1)
@@ -155,6 +157,15 @@ func goodRun(t *testing.T) (plan, reading) {
 
 func TestCheckerAcceptsAGoodRun(t *testing.T) {
 	p, r := goodRun(t)
+	panes := 0
+	for key := range r.detect[partitionOf("iam:CreateUser", partitions)] {
+		if strings.HasPrefix(key, "wiam:CreateUser\x00") {
+			panes++
+		}
+	}
+	if panes != 1 {
+		t.Errorf("%d panes of a method that was called in one within the window", panes)
+	}
 	v := check(p, r)
 	if len(v.differs) > 0 || v.lost > 0 || v.doubled > 0 {
 		t.Errorf("a good run differs:\n%s", strings.Join(v.differs, "\n"))

@@ -175,6 +175,20 @@ func zipped(b []byte) []byte {
 	return z.Bytes()
 }
 
+// past is what happened before the window of any pane that comes later: its rows must go, with a tombstone each.
+func (l *load) past(ctx context.Context, now time.Time) error {
+	at := now.Truncate(paneWidth).Add(-3 * window)
+	l.mu.Lock()
+	for _, m := range l.methods {
+		for range 5 {
+			p := l.people[l.rng.IntN(len(l.people))]
+			l.produce(ctx, int32(l.rng.IntN(rawPartitions)), l.event(at.Add(time.Duration(l.rng.IntN(600))*time.Second), p.name, p.home, m, ""), good)
+		}
+	}
+	l.mu.Unlock()
+	return l.flush(ctx)
+}
+
 // history gives every method hundreds of visits before anything else happens: a method without them has no opinion.
 func (l *load) history(ctx context.Context, now time.Time) error {
 	for pane := range 4 {

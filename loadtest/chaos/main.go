@@ -45,6 +45,9 @@ const (
 	threshold     = 50 // of triage, the default
 	// paneWidth is short, so that people are present anew every minute, and the stages behind route have work all the time.
 	paneWidth = time.Minute
+	// Panes that no window reaches any more are forgotten after the look-back.
+	window   = 24 * time.Hour
+	lookBack = time.Hour
 	// patience is how long anything may take before it counts as never. It is no measure of speed.
 	patience = 2 * time.Minute
 	// diskBytes is the size of the disk that process 1 has its state on.
@@ -221,8 +224,8 @@ func (d *driver) setUp(dir, binary string) error {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "FARCALL_") })
 	env = append(env,
 		"FARCALL_KAFKA_BROKERS="+strings.Join(d.cluster.Brokers(), ","), "FARCALL_TOPICS_RAW="+rawTopic, "FARCALL_TOPICS_PREFIX="+prefix,
-		fmt.Sprint("FARCALL_TOPICS_PARTITIONS=", partitions), "FARCALL_DETECT_PANE="+paneWidth.String(), "FARCALL_DETECT_WINDOW=24h",
-		"FARCALL_DETECT_LOOK_BACK=1h", "FARCALL_STREAM_SESSION_TIMEOUT="+d.session.String(), "FARCALL_STREAM_TRANSACTION_TIMEOUT="+d.session.String(),
+		fmt.Sprint("FARCALL_TOPICS_PARTITIONS=", partitions), "FARCALL_DETECT_PANE="+paneWidth.String(), "FARCALL_DETECT_WINDOW="+window.String(),
+		"FARCALL_DETECT_LOOK_BACK="+lookBack.String(), "FARCALL_STREAM_SESSION_TIMEOUT="+d.session.String(), "FARCALL_STREAM_TRANSACTION_TIMEOUT="+d.session.String(),
 		// Small memtables, so that stores flush all the time.
 		"FARCALL_STATE_MEMTABLE_BYTES=262144", "FARCALL_STATE_CACHE_BYTES=8388608", "FARCALL_CONSOLE_LISTEN=127.0.0.1:0",
 	)
@@ -247,7 +250,7 @@ func (d *driver) setUp(dir, binary string) error {
 	if err := d.watch.run(d.ctx, d.cluster.Brokers()); err != nil {
 		return err
 	}
-	if err := d.load.history(d.ctx, time.Now()); err != nil {
+	if err := d.load.past(d.ctx, time.Now()); err != nil {
 		return err
 	}
 	for n := 1; n <= processes; n++ {
@@ -256,7 +259,13 @@ func (d *driver) setUp(dir, binary string) error {
 		}
 	}
 	go d.supervise()
-	// Before it knows the history, a method has no opinion.
+	// Before it knows the history, a method has no opinion. And the past comes before it on all partitions.
+	if err := d.drain(d.ctx); err != nil {
+		return err
+	}
+	if err := d.load.history(d.ctx, time.Now()); err != nil {
+		return err
+	}
 	if err := d.drain(d.ctx); err != nil {
 		return err
 	}

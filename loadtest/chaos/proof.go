@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // tampering is a way in which a run could have gone wrong.
@@ -135,10 +136,12 @@ var tamperings = []tampering{
 	}},
 }
 
-// alone finds a raw record that tells of a presence that no other tells of.
+// alone finds a raw record that tells of a presence that no other tells of, and that is not forgotten.
 func alone(p plan, raw []record) (index int, err error) {
 	times := map[string]int{}
 	single := map[int]string{}
+	when := map[int]time.Time{}
+	var newest time.Time
 	bad := p.badValues()
 	for i, rec := range raw {
 		cs, err := calls(rec.value, bad)
@@ -149,12 +152,15 @@ func alone(p plan, raw []record) (index int, err error) {
 			presence := fmt.Sprint(c.Source, c.Name, c.Address[:strings.LastIndexByte(c.Address, '.')], c.Identity.User, c.Time.Truncate(paneWidth).Unix(), c.Error == "")
 			times[presence]++
 			if len(cs) == 1 {
-				single[i] = presence
+				single[i], when[i] = presence, c.Time
+			}
+			if c.Time.After(newest) {
+				newest = c.Time
 			}
 		}
 	}
 	for i, presence := range single {
-		if times[presence] == 1 {
+		if times[presence] == 1 && newest.Sub(when[i]) < window {
 			return i, nil
 		}
 	}
