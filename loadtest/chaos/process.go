@@ -115,7 +115,9 @@ func (p *process) end(ctx context.Context, s syscall.Signal) error {
 	if err := p.wait(ctx, patience); err != nil {
 		return err
 	}
-	if s == syscall.SIGTERM && p.cmd.ProcessState.ExitCode() != 0 {
+	// One that was asked before its first line may not have been listening yet: then the signal itself ended it.
+	early := p.output() == "" && p.cmd.ProcessState.String() == "signal: terminated"
+	if s == syscall.SIGTERM && p.cmd.ProcessState.ExitCode() != 0 && !early {
 		return fmt.Errorf("process %d, asked to stop, ended with %v: %s", p.number, p.cmd.ProcessState, p.lastLine())
 	}
 	return nil
