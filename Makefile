@@ -8,7 +8,7 @@ FUZZTIME    ?= 30s
 # Without cgo the binary is static, and builds in half the time.
 export CGO_ENABLED ?= 0
 
-.PHONY: help build demo test lint bench fuzz mutants throughput kafka-up kafka-down
+.PHONY: help build demo test lint bench fuzz mutants throughput chaos kafka-up kafka-down
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ mutants: ## take farcall's defences out one by one: some test must notice each (
 
 throughput: ## the pipeline against a bare consumer, on Apache Kafka; prints the table of loadtest/RESULTS.md
 	go run ./loadtest/throughput
+
+chaos: ## farcall on three nodes of Apache Kafka under 200 faults, and the proof that nothing was lost or doubled (CHAOS_ARGS="--seed 8")
+	go run ./loadtest/chaos $(CHAOS_ARGS)
 
 kafka-up: ## start Apache Kafka on loopback in the background (needs Java 17 and Maven)
 	@go run ./loadtest/kafka/cmd/kafka up

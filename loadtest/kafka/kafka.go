@@ -276,6 +276,43 @@ func (c *Cluster) Restart(node int) error {
 	}
 }
 
+// RestartAll starts every node that is down, all together, and returns when each answers and knows all others. Where no
+// majority of the controllers is left, none would ever answer that is started alone.
+func (c *Cluster) RestartAll() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	for attempt := 1; ; attempt++ {
+		err := c.startDown(ctx)
+		if !errors.Is(err, errPortTaken) || attempt == portAttempts {
+			return err
+		}
+	}
+}
+
+func (c *Cluster) startDown(ctx context.Context) error {
+	if c.stopped {
+		return errors.New("kafka: the cluster is stopped")
+	}
+	var all []int
+	for _, n := range c.nodes {
+		all = append(all, n.id)
+		if !n.running() {
+			if err := c.start(n); err != nil {
+				return err
+			}
+		}
+	}
+	for _, n := range c.nodes {
+		if err := c.awaitReady(ctx, n, all); err != nil {
+			n.kill()
+			return err
+		}
+	}
+	return nil
+}
+
 // Stop asks the nodes to end (SIGTERM), one after the other, kills what does not end in time, and removes the data
 // folder if Start made it. It returns when all processes are gone. An error says that a node had to be killed, or that
 // it had ended by itself. A second call does nothing.

@@ -245,6 +245,15 @@ func TestThreeNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantCommitted(t, c.Brokers()[1:2], "events", "one", "two")
+	for n := 1; n <= 3; n++ { // alone, none of them would answer again
+		if err := c.Kill(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.RestartAll(); err != nil {
+		t.Fatal(err)
+	}
+	wantCommitted(t, c.Brokers()[2:], "events", "one", "two")
 	if err := c.Kill(4); err == nil {
 		t.Error("there is a node 4 of 3")
 	}

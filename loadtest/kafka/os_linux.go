@@ -19,7 +19,8 @@ func childAttr(detached bool) *syscall.SysProcAttr {
 	if detached {
 		return &syscall.SysProcAttr{Setsid: true}
 	}
-	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// A group of its own: an interrupt typed at the terminal is for this program, which may want to read what is there first.
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 }
 
 // lockFile takes the lock that the file at path stands for, waiting while another process or goroutine has it.

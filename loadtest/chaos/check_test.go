@@ -1,0 +1,301 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// golden reads rows as farcall wrote them once: what state keeps for ever.
+func golden(t *testing.T, name string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "state", "testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]string{}
+	key := ""
+	for line := range strings.Lines(string(text)) {
+		line, isKey := strings.CutPrefix(strings.TrimSpace(line), "key ")
+		b, err := hex.DecodeString(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if isKey {
+			key = string(b)
+		} else {
+			rows[key] += string(b)
+		}
+	}
+	return rows
+}
+
+func TestRowsAreAsStateWritesThem(t *testing.T) {
+	pane := func(n int, places ...string) map[string]string {
+		p := presences{}
+		for _, place := range places {
+			for i := range n {
+				p.add(place, fmt.Sprint(place, i), byte(1+i%3))
+			}
+		}
+		return p.rows("iam:CreateUser", 1_699_999_200)
+	}
+	for name, got := range map[string]map[string]string{
+		"pane.v1.hex":         pane(3, "DE", "US"),
+		"pane-counter.v1.hex": pane(33, "DE", "US"),
+		"pane-split.v1.hex":   pane(20, "BR", "DE", "FR", "GB", "IN", "JP", "US", "aws:eu-central-1", "aws:us-east-1"),
+		"seen.v1.hex": {"s123456789012|iam:CreateUser": seenRow(map[string]span{
+			"DE": {1_690_000_000, 1_699_999_200}, "US": {1_600_000_000, 1_600_000_000}, "aws:us-east-1": {0, 3600},
+		})},
+	} {
+		if diff := cmp.Diff(golden(t, name), got); diff != "" {
+			t.Errorf("%s (-state +here):\n%s", name, diff)
+		}
+	}
+	if at, err := metaInput(golden(t, "meta.v1.hex")[metaKey]); err != nil || at != 123_456_789 {
+		t.Errorf("the meta row of state is read as %d, %v", at, err)
+	}
+}
+
+func TestPartitionsAreKafkas(t *testing.T) {
+	java := kgo.StickyKeyPartitioner(nil).ForTopic("t")
+	for i := range 500 {
+		key := strings.Repeat("x", i%7) + fmt.Sprint(i)
+		if got, want := partitionOf(key, 4), int32(java.Partition(&kgo.Record{Key: []byte(key)}, 4)); got != want {
+			t.Fatalf("key %q: partition %d, want %d", key, got, want)
+		}
+	}
+}
+
+// goodRun is a plan, and a reading of what an undisturbed run makes of it.
+func goodRun(t *testing.T) (plan, reading) {
+	t.Helper()
+	l := &load{rng: rand.New(rand.NewPCG(1, 2))}
+	now := time.Unix(1_800_000_030, 0)
+	p := plan{
+		incidents: []incident{
+			{principal: account + "/user/alice", country: "NG", methods: []string{"iam:CreateUser"}, pane: now.Truncate(paneWidth).Unix()},
+			{principal: account + "/user/bob", country: "VN", methods: []string{"kms:Decrypt", "s3:GetObject"}, pane: now.Truncate(paneWidth).Unix()},
+		},
+		bad: []badRecord{{partition: 1, offset: 0, reason: "not_json", value: "rubbish"}},
+	}
+	r := reading{
+		triage: map[int32]map[string]string{}, inputs: map[string]map[int32]int64{"route": {}, "detect": {}, "triage": {}},
+		committed: map[string]map[int32]int64{"route": {}, "detect": {}, "triage": {}},
+	}
+	send := func(partition int32, value []byte) {
+		r.raw = append(r.raw, record{at: at{partition, r.inputs["route"][partition]}, value: string(value)})
+		r.inputs["route"][partition]++
+		p.produced++
+	}
+	send(1, []byte("rubbish"))
+	usual := l.event(now, "carol", "DE", "iam:CreateUser", "")
+	send(0, records([][]byte{usual, l.event(now, "carol", "DE", "kms:Decrypt", "AccessDenied")}))
+	send(2, zipped(records([][]byte{usual})))
+	for n := range int32(partitions) {
+		r.triage[n] = map[string]string{}
+	}
+	// What is older than any window is known by its seen rows alone.
+	send(3, l.event(now.Add(-3*window), "carol", "DE", "iam:CreateUser", ""))
+	for i, in := range p.incidents {
+		who := strings.TrimPrefix(in.principal, account+"/user/")
+		id := fmt.Sprintf("%032x", i+1)
+		var methods []string
+		for v, m := range in.methods {
+			send(int32(v), l.event(now, who, in.country, m, ""))
+			methods = append(methods, fmt.Sprintf(`{"name":%q}`, m))
+			r.alerts = append(r.alerts, record{at: at{0, int64(len(r.alerts))}, key: id, value: fmt.Sprintf(
+				`{"event":{"id":%q,"sequence":%d,"risk_score":61.5,"start":%q},"farcall":{"principal":%q,"place":%q,"methods":[%s]}}`,
+				id, v+1, now.UTC().Format(time.RFC3339), in.principal, in.country, strings.Join(methods, ","))})
+		}
+		row := []byte{1}
+		for _, n := range []int64{int64(len(in.methods)), now.UnixMilli(), now.UnixMilli(), 0} {
+			row = binary.AppendVarint(row, n)
+		}
+		lead := binary.BigEndian.AppendUint64([]byte{3, 1}, math.Float64bits(61.5))
+		row = append(binary.AppendUvarint(row, uint64(len(lead))), lead...)
+		r.triage[partitionOf(in.principal, partitions)]["a"+id] = string(row)
+	}
+	r.letters = []record{{key: "cloudtrail/1", value: "rubbish", headers: map[string]string{
+		"farcall.stage": "route", "farcall.reason": "not_json", "farcall.source.topic": rawTopic, "farcall.source.partition": "1",
+		"farcall.source.offset": "0", "farcall.source.byte": "0", "farcall.size": "7",
+		"farcall.sha256": fmt.Sprintf("%x", sha256.Sum256([]byte("rubbish"))),
+	}}}
+	var err error
+	if r.detect, err = learned(p, r.raw); err != nil {
+		t.Fatal(err)
+	}
+	for n, end := range r.inputs["route"] {
+		r.committed["route"][n] = end
+	}
+	for _, rows := range []map[int32]map[string]string{r.detect, r.triage} {
+		for n := range rows {
+			rows[n][metaKey] = string(append(binary.AppendVarint([]byte{1}, 7), 0, 0))
+		}
+	}
+	for _, stage := range []string{"detect", "triage"} {
+		for n := range int32(partitions) {
+			r.inputs[stage][n], r.committed[stage][n] = 6, 7
+		}
+	}
+	return p, r
+}
+
+func TestCheckerAcceptsAGoodRun(t *testing.T) {
+	p, r := goodRun(t)
+	panes := 0
+	for key := range r.detect[partitionOf("iam:CreateUser", partitions)] {
+		if strings.HasPrefix(key, "wiam:CreateUser\x00") {
+			panes++
+		}
+	}
+	if panes != 1 {
+		t.Errorf("%d panes of a method that was called in one within the window", panes)
+	}
+	v := check(p, r)
+	if len(v.differs) > 0 || v.lost > 0 || v.doubled > 0 {
+		t.Errorf("a good run differs:\n%s", strings.Join(v.differs, "\n"))
+	}
+	if v.incidents != 2 || v.alerts != 3 || v.letters != 1 || v.rows < 8 {
+		t.Errorf("the checker looked at %+v", v)
+	}
+}
+
+// Every way to tamper with a reading must be noticed, and for what it is.
+func TestCheckerNoticesTampering(t *testing.T) {
+	want := map[string]string{
+		"one alert removed":                         "is missing",
+		"one alert doubled":                         "is there twice",
+		"one row altered":                           "want\n",
+		"one row of triage a version behind":        "triage's row of alert",
+		"one row gone":                              "is missing, want",
+		"one dead letter missing":                   "no dead letter of raw record 1/0 byte 0 (not_json)",
+		"one dead letter doubled":                   "is there twice",
+		"one raw record skipped":                    "detect's row",
+		"one input offset not committed":            "route has committed offset",
+		"rows of another position than the group's": "the group committed 8",
+	}
+	for _, tm := range tamperings {
+		p, r := goodRun(t)
+		if err := tm.do(p, &r); err != nil {
+			t.Errorf("%s: %v", tm.name, err)
+			continue
+		}
+		v := check(p, r)
+		if want[tm.name] == "" || !strings.Contains(strings.Join(v.differs, "\n"), want[tm.name]) {
+			t.Errorf("%s: the checker says %q, want something with %q", tm.name, v.differs, want[tm.name])
+		}
+	}
+	p, r := goodRun(t)
+	if rejected, err := prove(p, r); err != nil || rejected != len(want) {
+		t.Errorf("prove: %d rejected of %d, %v", rejected, len(want), err)
+	}
+}
+
+// What no tampering of prove does.
+func TestCheckerNoticesMore(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(p *plan, r *reading)
+		want string
+	}{
+		"an alert that was not planted":   {func(p *plan, _ *reading) { p.incidents = p.incidents[1:] }, "which was not planted"},
+		"all alerts of one incident gone": {func(_ *plan, r *reading) { r.alerts = r.alerts[1:] }, "no alert about " + account + "/user/alice from NG"},
+		"a second alert about one incident": {func(_ *plan, r *reading) {
+			a := r.alerts[0]
+			other := strings.Repeat("f", 32)
+			r.alerts = append(r.alerts, record{key: other, value: strings.Replace(a.value, a.key, other, 1)})
+		}, "2 alerts about"},
+		"a version too many": {func(_ *plan, r *reading) {
+			a := r.alerts[0]
+			a.value = strings.Replace(a.value, `"sequence":1`, `"sequence":2`, 1)
+			r.alerts = append(r.alerts, a)
+		}, "has 2 versions"},
+		"a row of no input":    {func(_ *plan, r *reading) { r.detect[0]["sx:Y"] = "\x01\x00" }, "is of no input"},
+		"a raw record too few": {func(p *plan, _ *reading) { p.produced++ }, "were produced"},
+		"another reason":       {func(p *plan, _ *reading) { p.bad[0].reason = "syntax" }, "has the reason not_json, want syntax"},
+		"another offset":       {func(p *plan, _ *reading) { p.bad[0].offset = 9 }, "was not planted"},
+		"another byte":         {func(_ *plan, r *reading) { r.letters[0].headers["farcall.source.byte"] = "3" }, "byte 3, was not planted"},
+		"a letter cut":         {func(_ *plan, r *reading) { r.letters[0].value = "rub" }, `bytes "rub" of sum`},
+		"another sum":          {func(_ *plan, r *reading) { r.letters[0].headers["farcall.sha256"] = "00" }, "of sum 00"},
+		"no committed offset":  {func(_ *plan, r *reading) { delete(r.committed["triage"], 2) }, "triage has committed offset 0 of partition 2"},
+		"no meta row":          {func(_ *plan, r *reading) { delete(r.triage[1], metaKey) }, "triage's meta row of partition 1"},
+		"an alert under a key": {func(_ *plan, r *reading) { r.alerts[0].key = "k" }, `has the key "k"`},
+		"an alert of rubbish":  {func(_ *plan, r *reading) { r.alerts[0].value = "k" }, "is no JSON"},
+		"a row in another place": {func(_ *plan, r *reading) {
+			r.detect[0], r.detect[1], r.detect[2], r.detect[3] = r.detect[3], r.detect[0], r.detect[1], r.detect[2]
+		}, "is of no input"},
+	} {
+		p, r := goodRun(t)
+		c.do(&p, &r)
+		if got := strings.Join(check(p, r).differs, "\n"); !strings.Contains(got, c.want) {
+			t.Errorf("%s: the checker says\n%s\nwant something with %q", name, got, c.want)
+		}
+	}
+}
+
+// The load must be what the checker takes for granted: history enough, and no two incidents alike.
+func TestLoad(t *testing.T) {
+	l := newLoad(nil, 7)
+	for n, s := range l.spare {
+		if len(s) < 2000 { // 1,000 faults, with one and a half probes in each partition, and something besides
+			t.Errorf("partition %d of detect has only %d pairs of method and country", n, len(s))
+		}
+	}
+	if len(networks) != len(countryOf) {
+		t.Errorf("%d countries, %d networks", len(networks), len(countryOf))
+	}
+	again := newLoad(nil, 7)
+	for n := range l.spare {
+		if !slices.Equal(l.spare[n], again.spare[n]) {
+			t.Error("one seed makes two loads")
+		}
+	}
+	for n := range int32(partitions) {
+		if !slices.ContainsFunc(l.people, func(p person) bool { return partitionOf(p.principal(), partitions) == n }) {
+			t.Errorf("nobody is in partition %d of triage", n)
+		}
+	}
+}
+
+func TestSchedule(t *testing.T) {
+	faults := chance(3, 200)
+	if !slices.Equal(faults, chance(3, 200)) || slices.Equal(faults, chance(4, 200)) {
+		t.Error("a schedule does not follow from its seed")
+	}
+	first := map[string]bool{}
+	var text bytes.Buffer
+	for i, f := range faults {
+		if i < len(kinds) {
+			first[f.kind] = true
+		}
+		fmt.Fprintf(&text, "%s # fault %d\n\n", f, i)
+	}
+	if len(first) != len(kinds) {
+		t.Errorf("the first %d faults are of the kinds %v only", len(kinds), slices.Sorted(maps.Keys(first)))
+	}
+	read, err := parseSchedule(&text)
+	if err != nil || !slices.Equal(read, faults) {
+		t.Errorf("a schedule is read as another: %v", err)
+	}
+	for line, want := range map[string]string{
+		"kil": "is no kind", "kill 4": "from 1 to 3", "kill 0": "from 1 to 3", "kill x": "from 1 to 3", "roll 1": "roll takes", "kill 1 2": `"2"`,
+	} {
+		if _, err := parseSchedule(strings.NewReader("\nterm now\n" + line)); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "line 3") {
+			t.Errorf("%q: %v, want line 3 and %q", line, err, want)
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// tampering is a way in which a run could have gone wrong.
+type tampering struct {
+	name string
+	do   func(p plan, r *reading) error // on a copy; an error says that the reading has nothing to do it to
+}
+
+var errNothing = errors.New("the reading has nothing to try this on")
+
+func cloneRows(rows map[int32]map[string]string) map[int32]map[string]string {
+	c := map[int32]map[string]string{}
+	for n, m := range rows {
+		c[n] = maps.Clone(m)
+	}
+	return c
+}
+
+// tamperings are what the checker must notice, each alone.
+var tamperings = []tampering{
+	{"one alert removed", func(_ plan, r *reading) error {
+		if len(r.alerts) == 0 {
+			return errNothing
+		}
+		r.alerts = slices.Delete(slices.Clone(r.alerts), len(r.alerts)/2, len(r.alerts)/2+1)
+		return nil
+	}},
+	{"one alert doubled", func(_ plan, r *reading) error {
+		if len(r.alerts) == 0 {
+			return errNothing
+		}
+		r.alerts = append(slices.Clone(r.alerts), r.alerts[len(r.alerts)/2])
+		return nil
+	}},
+	{"one row altered", func(_ plan, r *reading) error {
+		r.detect = cloneRows(r.detect)
+		for _, rows := range r.detect {
+			for key, row := range rows {
+				if key[0] == 'w' {
+					rows[key] = row[:len(row)-1] + string([]byte{row[len(row)-1] ^ 1})
+					return nil
+				}
+			}
+		}
+		return errNothing
+	}},
+	{"one row of triage a version behind", func(_ plan, r *reading) error {
+		r.triage = cloneRows(r.triage)
+		for _, rows := range r.triage {
+			for key, row := range rows {
+				if key[0] != 'a' {
+					continue
+				}
+				if a, err := parseAlertRow(row); err == nil && a.score >= threshold {
+					rows[key] = row[:1] + string([]byte{row[1] - 2}) + row[2:] // a varint below 64: zigzag, in one byte
+					return nil
+				}
+			}
+		}
+		return errNothing
+	}},
+	{"one row gone", func(_ plan, r *reading) error {
+		r.detect = cloneRows(r.detect)
+		for _, rows := range r.detect {
+			for key := range rows {
+				if key[0] == 'w' {
+					delete(rows, key)
+					return nil
+				}
+			}
+		}
+		return errNothing
+	}},
+	{"one dead letter missing", func(_ plan, r *reading) error {
+		if len(r.letters) == 0 {
+			return errNothing
+		}
+		r.letters = slices.Delete(slices.Clone(r.letters), len(r.letters)/2, len(r.letters)/2+1)
+		return nil
+	}},
+	{"one dead letter doubled", func(_ plan, r *reading) error {
+		if len(r.letters) == 0 {
+			return errNothing
+		}
+		r.letters = append(slices.Clone(r.letters), r.letters[0])
+		return nil
+	}},
+	{"one raw record skipped", func(p plan, r *reading) error {
+		i, err := alone(p, r.raw)
+		if err != nil {
+			return err
+		}
+		// The rows are those of all other raw records.
+		fewer, err := learned(p, slices.Delete(slices.Clone(r.raw), i, i+1))
+		if err != nil {
+			return err
+		}
+		for n := range fewer {
+			fewer[n][metaKey] = r.detect[n][metaKey]
+		}
+		r.detect = fewer
+		return nil
+	}},
+	{"one input offset not committed", func(_ plan, r *reading) error {
+		for n, end := range r.inputs["route"] {
+			if end > 0 {
+				route := maps.Clone(r.committed["route"])
+				route[n] = end - 1
+				r.committed = maps.Clone(r.committed)
+				r.committed["route"] = route
+				return nil
+			}
+		}
+		return errNothing
+	}},
+	{"rows of another position than the group's", func(_ plan, r *reading) error {
+		for n := range r.inputs["detect"] {
+			if at, ok := r.committed["detect"][n]; ok {
+				detect := maps.Clone(r.committed["detect"])
+				detect[n] = at + 1
+				r.committed = maps.Clone(r.committed)
+				r.committed["detect"] = detect
+				return nil
+			}
+		}
+		return errNothing
+	}},
+}
+
+// alone finds a raw record that tells of a presence that no other tells of, and that is not forgotten.
+func alone(p plan, raw []record) (index int, err error) {
+	times := map[string]int{}
+	single := map[int]string{}
+	when := map[int]time.Time{}
+	var newest time.Time
+	bad := p.badValues()
+	for i, rec := range raw {
+		cs, err := calls(rec.value, bad)
+		if err != nil {
+			return 0, err
+		}
+		for _, c := range cs {
+			presence := fmt.Sprint(c.Source, c.Name, c.Address[:strings.LastIndexByte(c.Address, '.')], c.Identity.User, c.Time.Truncate(paneWidth).Unix(), c.Error == "")
+			times[presence]++
+			if len(cs) == 1 {
+				single[i], when[i] = presence, c.Time
+			}
+			if c.Time.After(newest) {
+				newest = c.Time
+			}
+		}
+	}
+	for i, presence := range single {
+		if times[presence] == 1 && newest.Sub(when[i]) < window {
+			return i, nil
+		}
+	}
+	return 0, errNothing
+}
+
+// prove shows that the checker would have noticed: it takes a reading without fault and must reject each tampered copy of it.
+func prove(p plan, r reading) (rejected int, err error) {
+	var errs []error
+	for _, t := range tamperings {
+		c := r
+		switch err := t.do(p, &c); {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", t.name, err))
+		case len(check(p, c).differs) == 0:
+			errs = append(errs, fmt.Errorf("the checker accepts a reading with %s", t.name))
+		default:
+			rejected++
+		}
+	}
+	return rejected, errors.Join(errs...)
+}
