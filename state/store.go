@@ -640,7 +640,7 @@ func (l pebbleLog) Errorf(format string, args ...any) {
 // Fatalf is called on a write to the manifest that failed. Pebble requires that it does not return, so the goroutine ends here,
 // with whatever it has locked, and Options.Fatal sees to the end of the process.
 func (l pebbleLog) Fatalf(format string, args ...any) {
-	err := errors.New(fmt.Sprintf(format, args...))
+	err := fmt.Errorf(format, args...)
 	for _, a := range args {
 		if cause, ok := a.(error); ok {
 			err = cause
