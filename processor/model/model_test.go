@@ -464,6 +464,10 @@ func (h *history) judge() {
 		h.check(v.Decode(b))
 		told[spell(&v)] = true
 		w.visit(&v, b)
+		src := v.Evidence.Source
+		one := want.visits[coordinates(src.Partition, src.Offset)]
+		h.same("a visit and its event", fmt.Sprint(spell(&one), one.Horizon, one.Evidence.EventTime, one.Evidence.EventID),
+			fmt.Sprint(spell(&v), v.Horizon, v.Evidence.EventTime, v.Evidence.EventID))
 	}
 	for _, v := range want.visits {
 		due[spell(&v)] = true
@@ -472,12 +476,18 @@ func (h *history) judge() {
 
 	g := newGroups()
 	var anomalies []string
+	sightings := map[string]bool{}
 	for i, b := range h.principals {
 		if topics.KindOf(b) != topics.KindSighting {
 			anomalies = append(anomalies, string(b))
+		} else {
+			var s topics.Sighting
+			h.check(s.Decode(b))
+			sightings[fmt.Sprint(s.Principal, s.Place, s.Pane)] = true
 		}
 		h.check(g.record(b, int64(i)))
 	}
+	h.same("sightings", slices.Sorted(maps.Keys(want.sightings)), slices.Sorted(maps.Keys(sightings)))
 	h.same("anomalies", w.out, anomalies)
 	h.same("rows of detect", w.rows(), h.detectRows())
 	var alerts []string

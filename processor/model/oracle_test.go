@@ -66,10 +66,7 @@ type presence struct {
 type told struct {
 	letters   []string                // reason and coordinates
 	sightings map[string]bool         // principal, place and pane
-	visits    map[string]topics.Visit // by coordinates: what would be told of each event, if it is
-	first     map[string]bool         // coordinates of those that were certainly told: first of their presence
-	windows   map[presence]bool       // that some partition told in time
-	streams   map[string]int64        // newest pane told, by method
+	visits    map[string]topics.Visit // by coordinates: what is told of each event, if it is
 }
 
 func coordinates(partition int32, offset int64) string {
@@ -77,10 +74,9 @@ func coordinates(partition int32, offset int64) string {
 }
 
 func expected(sent [][]raw) told {
-	w := told{sightings: map[string]bool{}, visits: map[string]topics.Visit{}, first: map[string]bool{}, windows: map[presence]bool{}, streams: map[string]int64{}}
+	w := told{sightings: map[string]bool{}, visits: map[string]topics.Visit{}}
 	for _, rs := range sent {
 		horizon := int64(0)
-		seen := map[string]bool{}
 		for i := range rs {
 			r := &rs[i]
 			at := coordinates(r.partition, r.offset)
@@ -93,18 +89,9 @@ func expected(sent [][]raw) told {
 				continue
 			}
 			horizon = max(horizon, r.at)
-			p := presence{r.method, r.place, r.principal(), paneOf(r.at)}
-			w.sightings[fmt.Sprint(p.principal, p.place, p.pane)] = true
-			w.visits[at] = topics.Visit{Method: p.method, Principal: p.principal, Place: p.place, Pane: p.pane, Outcome: r.outcome(), Horizon: horizon,
+			w.sightings[fmt.Sprint(r.principal(), r.place, paneOf(r.at))] = true
+			w.visits[at] = topics.Visit{Method: r.method, Principal: r.principal(), Place: r.place, Pane: paneOf(r.at), Outcome: r.outcome(), Horizon: horizon,
 				Evidence: topics.Evidence{EventTime: r.at, EventID: r.id}}
-			if k := fmt.Sprint(p, r.denied); !seen[k] {
-				seen[k] = true
-				w.first[at] = true
-			}
-			w.streams[p.method] = max(w.streams[p.method], p.pane)
-			if p.pane > paneOf(horizon)-span {
-				w.windows[p] = true
-			}
 		}
 	}
 	slices.Sort(w.letters)
@@ -118,8 +105,6 @@ type windows struct {
 	last   map[string]map[string]int64
 	stream int64
 	out    []string // anomalies, encoded
-	late   int
-	stale  int
 }
 
 func newWindows() *windows {
@@ -135,11 +120,9 @@ func (w *windows) visit(v *topics.Visit, encoded []byte) {
 		}
 	}
 	if v.Pane <= paneOf(v.Horizon)-span {
-		w.late++
 		return
 	}
 	if v.Pane <= now-span-lookBack {
-		w.stale++
 		w.judge(v, encoded, now)
 		return
 	}
@@ -253,7 +236,6 @@ type groups struct {
 	alerts map[string]*grouped
 	stream int64
 	out    []string // alerts: documents
-	newest map[string]int64
 }
 
 type grouped struct {
@@ -263,7 +245,7 @@ type grouped struct {
 	methods              map[string]alert.Method
 }
 
-func newGroups() *groups { return &groups{alerts: map[string]*grouped{}, newest: map[string]int64{}} }
+func newGroups() *groups { return &groups{alerts: map[string]*grouped{}} }
 
 func (g *groups) advance(at int64) {
 	if at <= g.stream {
@@ -324,7 +306,6 @@ func (g *groups) record(value []byte, created int64) error {
 	if o.lead.Score < threshold {
 		return nil
 	}
-	g.newest[id] = o.version
 	rec, err := stream.AlertRecord("", &alert.Alert{
 		ID: id, Version: o.version, Score: o.lead.Score, Created: created, First: o.first, Last: o.last, Lead: o.lead,
 		Methods: o.ordered(), Window: time.Duration(span) * time.Second, Pane: time.Duration(pane) * time.Second,
