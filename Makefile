@@ -8,7 +8,7 @@ FUZZTIME    ?= 30s
 # Without cgo the binary is static, and builds in half the time.
 export CGO_ENABLED ?= 0
 
-.PHONY: help build demo test lint bench fuzz mutants throughput chaos kafka-up kafka-down
+.PHONY: help build demo test lint bench fuzz torture mutants throughput recovery chaos kafka-up kafka-down
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ fuzz: ## every fuzz target for FUZZTIME
 
 mutants: ## take farcall's defences out one by one: some test must notice each (ARGS="-run stale", ARGS=-list)
 	go run ./loadtest/mutants $(ARGS)
+
+torture: ## random histories against the oracle, with new seeds, for DURATION (1h); FARCALL_SEED=N plays one again
+	FARCALL_TORTURE=$(or $(DURATION),1h) go test -count=1 -v -timeout 0 -run TestHistories ./processor/model
+
+recovery: ## how soon farcall is ready again, and in how much memory, on Apache Kafka (ARGS="-rows 10000000")
+	go run ./loadtest/recovery $(ARGS)
 
 throughput: ## the pipeline against a bare consumer, on Apache Kafka; prints the table of loadtest/RESULTS.md
 	go run ./loadtest/throughput

@@ -22,9 +22,10 @@ type Budget struct {
 
 const (
 	runtimeBytes = 48 << 20
-	// storeBytes is what an open store without rows was measured to take, memtables apart.
+	// storeBytes is an estimate of what an open store without rows takes, memtables apart.
 	storeBytes = 256 << 10
-	// fetchExpansion is how far zstd was seen to pack CloudTrail.
+	// fetchExpansion is an estimate: CloudTrail of 2 KB records comes out of zstd eight times as large (limits on what a batch may
+	// expand to are another matter).
 	fetchExpansion = 8
 	// ProduceBytes is what a worker may hold of records that are on their way to the brokers.
 	ProduceBytes = 8 << 20
