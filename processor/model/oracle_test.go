@@ -66,7 +66,8 @@ type presence struct {
 type told struct {
 	letters   []string                // reason and coordinates
 	sightings map[string]bool         // principal, place and pane
-	visits    map[string]topics.Visit // by coordinates: what is told of each event, if it is
+	visits    map[string]topics.Visit // by coordinates: what would be told of each event, if it is
+	first     map[string]bool         // coordinates of those that were certainly told: first of their presence
 }
 
 func coordinates(partition int32, offset int64) string {
@@ -74,9 +75,10 @@ func coordinates(partition int32, offset int64) string {
 }
 
 func expected(sent [][]raw) told {
-	w := told{sightings: map[string]bool{}, visits: map[string]topics.Visit{}}
+	w := told{sightings: map[string]bool{}, visits: map[string]topics.Visit{}, first: map[string]bool{}}
 	for _, rs := range sent {
 		horizon := int64(0)
+		seen := map[string]bool{}
 		for i := range rs {
 			r := &rs[i]
 			at := coordinates(r.partition, r.offset)
@@ -89,9 +91,14 @@ func expected(sent [][]raw) told {
 				continue
 			}
 			horizon = max(horizon, r.at)
-			w.sightings[fmt.Sprint(r.principal(), r.place, paneOf(r.at))] = true
-			w.visits[at] = topics.Visit{Method: r.method, Principal: r.principal(), Place: r.place, Pane: paneOf(r.at), Outcome: r.outcome(), Horizon: horizon,
+			p := presence{r.method, r.place, r.principal(), paneOf(r.at)}
+			w.sightings[fmt.Sprint(p.principal, p.place, p.pane)] = true
+			w.visits[at] = topics.Visit{Method: p.method, Principal: p.principal, Place: p.place, Pane: p.pane, Outcome: r.outcome(), Horizon: horizon,
 				Evidence: topics.Evidence{EventTime: r.at, EventID: r.id}}
+			if k := fmt.Sprint(p, r.denied); !seen[k] {
+				seen[k] = true
+				w.first[at] = true
+			}
 		}
 	}
 	slices.Sort(w.letters)
@@ -105,6 +112,7 @@ type windows struct {
 	last   map[string]map[string]int64
 	stream int64
 	out    []string // anomalies, encoded
+	late   int
 }
 
 func newWindows() *windows {
@@ -120,6 +128,7 @@ func (w *windows) visit(v *topics.Visit, encoded []byte) {
 		}
 	}
 	if v.Pane <= paneOf(v.Horizon)-span {
+		w.late++
 		return
 	}
 	if v.Pane <= now-span-lookBack {

@@ -92,6 +92,7 @@ func (t triageTask) streamTime() int64 { return t.StreamTime() }
 type history struct {
 	*testing.T
 	rng     *rand.Rand
+	disk    *rand.Rand // for what survives of a disk: how often it is asked depends on Pebble's own goroutines
 	met     coverage
 	locator *geo.Locator
 	now     time.Time
@@ -142,7 +143,7 @@ type stage struct {
 }
 
 func newHistory(t *testing.T, seed uint64, locator *geo.Locator, met coverage) *history {
-	h := &history{T: t, rng: rand.New(rand.NewPCG(seed, 1)), met: met, locator: locator, now: time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)}
+	h := &history{T: t, rng: rand.New(rand.NewPCG(seed, 1)), disk: rand.New(rand.NewPCG(seed, 2)), met: met, locator: locator, now: time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)}
 	for p := range 2 {
 		h.sent, h.values = append(h.sent, nil), append(h.values, nil)
 		r := &router{partition: p}
@@ -319,7 +320,7 @@ func (s *stage) remake() {
 
 // crash leaves of the disk what was synced and some of the rest.
 func (s *stage) crash() {
-	left := s.disks[s.at].CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 30, 100}[s.h.rng.IntN(3)], RNG: s.h.rng})
+	left := s.disks[s.at].CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 30, 100}[s.h.rng.IntN(3)], RNG: s.h.disk})
 	s.store.Rollback()
 	s.h.check(s.store.Close()) // on the disk that is no more
 	s.disks[s.at] = left
