@@ -312,7 +312,7 @@ func (d *Decoder) text(v json.RawMessage) (s string, ok bool) {
 
 // verbatim reports whether the inside of a good JSON string means what it says: no byte of it is a backslash, a control
 // character or outside of ASCII. It is one pass of eight bytes at a time, since segmentio's vector code leaves the
-// processor in a state in which that of the standard library costs ten times as much on Intel's (no VZEROUPPER).
+// processor in a state in which that of the standard library costs several times as much on Intel's (no VZEROUPPER).
 func verbatim(b []byte) bool {
 	var bad uint64 // by its high bits: what is not ASCII, backslashes, and what is below the blank
 	i := 0
