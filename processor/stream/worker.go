@@ -65,6 +65,9 @@ type source struct {
 	offset int64
 }
 
+// rebalanceTimeout is how long the group waits for a member to join a rebalance before it goes on without it.
+const rebalanceTimeout = 30 * time.Second
+
 // maxBatchBytes is what a batch may expand to: 64 times the largest that a broker takes with its own default.
 const maxBatchBytes = 64 << 20
 
@@ -213,7 +216,7 @@ func (w *worker) client(ctx context.Context) (*kgo.GroupTransactSession, error) 
 		kgo.TransactionTimeout(o.TxnTimeout),
 		kgo.SessionTimeout(o.SessionTimeout),
 		kgo.HeartbeatInterval(o.SessionTimeout/10),
-		kgo.RebalanceTimeout(30*time.Second),
+		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.Balancers(balancer{kgo.CooperativeStickyBalancer(), w}),
 		kgo.BlockRebalanceOnPoll(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
