@@ -16,9 +16,11 @@ import (
 
 // Prefixes of the rows, the first byte of their keys. They are on disk: never reuse one.
 const (
-	prefixPane  = 'w' // method 0x00 pane block → places with their principals
-	prefixSeen  = 's' // method → first and last pane of every place
-	prefixAlert = 'a' // alert id → what was alerted so far
+	prefixPane    = 'w' // method 0x00 pane block → places with their principals
+	prefixSeen    = 's' // method → first and last pane of every place
+	prefixAlert   = 'a' // alert id → what was alerted so far
+	prefixProfile = 'p' // principal → what is known of it
+	prefixStays   = 'e' // principal → its stays, which its alerts are about
 )
 
 // ErrRow is wrapped by every error about the bytes of a row.
@@ -487,3 +489,15 @@ func AlertPrefix() []byte { return []byte{prefixAlert} }
 
 // AlertKey is the key of an alert's row.
 func AlertKey(id string) []byte { return append([]byte{prefixAlert}, id...) }
+
+// ProfilePrefix is the common prefix of all profiles.
+func ProfilePrefix() []byte { return []byte{prefixProfile} }
+
+// ProfileKey is the key of a principal's profile.
+func ProfileKey(principal string) []byte { return append([]byte{prefixProfile}, principal...) }
+
+// StaysPrefix is the common prefix of all rows of stays.
+func StaysPrefix() []byte { return []byte{prefixStays} }
+
+// StaysKey is the key of the row of a principal's stays.
+func StaysKey(principal string) []byte { return append([]byte{prefixStays}, principal...) }

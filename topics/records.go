@@ -57,6 +57,28 @@ func (o Outcome) String() string {
 	return "none"
 }
 
+// Quiet says why a visit wakes nobody, though it is scored, learned and recorded.
+type Quiet byte
+
+// The values of Quiet.
+const (
+	Timely   Quiet = 0 // not quiet
+	Late     Quiet = 1 // it came long after newer events of its own raw partition
+	Imported Quiet = 2 // history that was brought in
+)
+
+func (q Quiet) String() string {
+	switch q {
+	case Timely:
+		return "timely"
+	case Late:
+		return "late"
+	case Imported:
+		return "imported"
+	}
+	return "unknown"
+}
+
 // Answer is a three-valued flag of a CloudTrail record: such fields may be absent.
 type Answer byte
 
@@ -125,6 +147,7 @@ type Visit struct {
 	Place     string // ISO 3166-1 alpha-2, or aws:<region>
 	Pane      int64  // start of the pane, Unix seconds
 	Outcome   Outcome
+	Quiet     Quiet
 	// Horizon is the stream time of the event's own raw partition when the event was read, in Unix milliseconds: lateness
 	// is measured against it, so that a partition that lags is late for nobody.
 	Horizon  int64
@@ -168,7 +191,7 @@ func (v *Visit) Append(dst []byte) []byte {
 	w.string(v.Principal, MaxKeyBytes)
 	w.string(v.Place, MaxKeyBytes)
 	w.varint(v.Pane)
-	w.byte(byte(v.Outcome))
+	w.byte(byte(v.Outcome) | byte(v.Quiet)<<2)
 	w.varint(v.Horizon)
 	v.Evidence.append(&w)
 	return w.b
@@ -183,11 +206,15 @@ func (v *Visit) Decode(b []byte) error {
 	v.Principal = r.string()
 	v.Place = r.string()
 	v.Pane = r.varint()
-	v.Outcome = Outcome(r.byte())
+	flags := r.byte()
+	v.Outcome, v.Quiet = Outcome(flags&3), Quiet(flags>>2)
 	v.Horizon = r.varint()
 	v.Evidence.read(&r)
-	if r.err == nil && (v.Method == "" || v.Principal == "" || v.Place == "" || v.Outcome == 0 || v.Outcome > Allowed|Denied) {
+	if r.err == nil && (v.Method == "" || v.Principal == "" || v.Place == "" || v.Outcome == 0) {
 		r.fail("method, principal, place or outcome missing")
+	}
+	if r.err == nil && v.Quiet > Imported {
+		r.fail("unknown flags")
 	}
 	return r.end(KindVisit)
 }
@@ -245,39 +272,41 @@ func (e *Evidence) read(r *reader) {
 	}
 }
 
+// HeaderImported marks a raw record as history that is brought in: it teaches and wakes nobody. Its value does not matter.
+const HeaderImported = "farcall.import"
+
+// AnyMethod stands for all methods together: its visits are the presences of principals in places, whatever they called, and
+// its distribution is that of the organisation. No method has this name, for theirs hold a colon.
+const AnyMethod = "*"
+
 // Sighting is the presence of one principal in one (place, network, client, key, pane), told by route to triage for the
 // principal's profile.
 type Sighting struct {
-	Principal string
-	Place     string
-	Network   string // "AS<number>", or "" without an ASN database
-	Client    string // class of the user agent
-	KeyID     string // access key
-	Account   string
-	Pane      int64 // start of the pane, Unix seconds
-	EventTime int64 // Unix milliseconds, of the event that it was told for
-	Horizon   int64 // as in Visit
+	Network string // "AS<number>", or "" without an ASN database
+	Client  string // class of the user agent
+	KeyID   string // long-term access key; "" for the keys of sessions, which are always new
+	// Visit is that of the event that it was told for: who, where, when, and the evidence for an alert that no method alone
+	// makes.
+	Visit Visit
 }
 
 const sightingVersion = 1
 
 // Key is the record key: sightings are partitioned by principal.
-func (s *Sighting) Key() []byte { return []byte(clip(s.Principal, MaxKeyBytes)) }
+func (s *Sighting) Key() []byte { return []byte(clip(s.Visit.Principal, MaxKeyBytes)) }
 
-// Append appends the record in the newest version.
-func (s *Sighting) Append(dst []byte) []byte {
+// Append appends the record in the newest version. visit is the encoded form of s.Visit, or nil to encode it.
+func (s *Sighting) Append(dst, visit []byte) []byte {
 	w := writer{dst}
 	w.byte(byte(KindSighting))
 	w.byte(sightingVersion)
-	w.string(s.Principal, MaxKeyBytes)
-	w.string(s.Place, MaxKeyBytes)
 	w.string(s.Network, MaxKeyBytes)
 	w.string(s.Client, MaxKeyBytes)
 	w.string(s.KeyID, MaxKeyBytes)
-	w.string(s.Account, MaxKeyBytes)
-	w.varint(s.Pane)
-	w.varint(s.EventTime)
-	w.varint(s.Horizon)
+	if visit == nil {
+		visit = s.Visit.Append(nil)
+	}
+	w.bytes(visit)
 	return w.b
 }
 
@@ -285,19 +314,14 @@ func (s *Sighting) Append(dst []byte) []byte {
 func (s *Sighting) Decode(b []byte) error {
 	r := reader{b: b}
 	r.header(KindSighting, sightingVersion)
-	s.Principal = r.string()
-	s.Place = r.string()
 	s.Network = r.string()
 	s.Client = r.string()
 	s.KeyID = r.string()
-	s.Account = r.string()
-	s.Pane = r.varint()
-	s.EventTime = r.varint()
-	s.Horizon = r.varint()
-	if r.err == nil && s.Principal == "" {
-		r.fail("principal missing")
+	visit := r.bytes()
+	if err := r.end(KindSighting); err != nil {
+		return err
 	}
-	return r.end(KindSighting)
+	return s.Visit.Decode(visit)
 }
 
 // Level says in a word how usual a country is for a method. The words are those of GuardDuty and OCSF.
@@ -338,6 +362,8 @@ type Distribution struct {
 	// Support is PlaceVisits with the busiest other principal counted once: what the score was made of.
 	Support int64
 	Places  int64        // distinct places
+	Others  int64        // distinct other principals at the visit's place, as far as rows spell them out
+	Own     int64        // visits of the same principal from anywhere; -1 where rows no longer tell
 	Top     []PlaceCount // most visited first, at most MaxTopCountries
 	// MethodSince, PlaceSince and PlaceLast are the first pane of the method, and the first and last of the place, ever
 	// learned: Unix seconds, 0 for never or unknown. They outlive the window.
@@ -371,6 +397,8 @@ func (a *Anomaly) Append(dst, visit []byte) []byte {
 	w.varint(d.PlaceVisits)
 	w.varint(d.Support)
 	w.varint(d.Places)
+	w.varint(d.Others)
+	w.varint(d.Own)
 	w.varint(d.MethodSince)
 	w.varint(d.PlaceSince)
 	w.varint(d.PlaceLast)
@@ -399,6 +427,8 @@ func (a *Anomaly) Decode(b []byte) error {
 	d.PlaceVisits = r.varint()
 	d.Support = r.varint()
 	d.Places = r.varint()
+	d.Others = r.varint()
+	d.Own = r.varint()
 	d.MethodSince = r.varint()
 	d.PlaceSince = r.varint()
 	d.PlaceLast = r.varint()

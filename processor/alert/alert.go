@@ -39,13 +39,14 @@ func (s Severity) String() string {
 	return "severity " + strconv.Itoa(int(s))
 }
 
-// SeverityOf maps an alert score to a severity. The method score alone never makes an alert critical: a busy method meets
-// its first traveller with a score of 100.
+// SeverityOf maps an alert score to a severity.
 func SeverityOf(score float64) Severity {
 	switch {
-	case score >= 90:
+	case score >= 95:
+		return Critical
+	case score >= 80:
 		return High
-	case score >= 75:
+	case score >= 65:
 		return Medium
 	}
 	return Low
@@ -60,36 +61,85 @@ type Method struct {
 	First   int64 // event time of its first visit, Unix milliseconds
 	EventID string
 	Account string
+	New     bool // the principal had not called it within the window, from anywhere
 }
 
-// Alert is one intrusion: what one principal did from one place within one pane. A later version of the same ID replaces
-// an earlier one.
+// Factor is one thing that speaks for an intrusion, with points above zero, or against one.
+type Factor struct {
+	Name   string
+	Points float64
+	Text   string
+}
+
+// Seen is how long a principal was seen in a place.
+type Seen struct {
+	Name string
+	Days int64 // distinct days, of the last 64 of its presence there
+	Last int64 // Unix seconds
+}
+
+// Overlap is another place that the principal was in at a time that leaves no way between the two. Place is "" for none.
+type Overlap struct {
+	Place      string
+	Hours      int64 // apart at the most
+	Kilometres int64 // apart at the least
+}
+
+// Context is what is known of the principal, as of the first event of the alert.
+type Context struct {
+	Since     int64 // first pane ever, Unix seconds; 0 for none before
+	Days      int64 // distinct days with a presence anywhere, of the last 64
+	HereDays  int64 // the same for the place of the alert
+	HereSince int64
+	Places    []Seen // the others, most days first, at most MaxPlaces
+
+	Clients, Keys, Networks          []string // seen in the place
+	NewClients, NewKeys, NewNetworks []string // of these, not seen with the principal before
+	Overlap                          Overlap
+
+	// OrganisationUsual says that the place is usual for the organisation; else Organisation has its distribution over all
+	// methods, and OrganisationScore its score.
+	OrganisationUsual bool
+	Organisation      topics.Distribution
+	OrganisationScore float64
+
+	Earlier int64    // alerts about the principal that began before
+	Labels  []string // what the stay looks like
+	Factors []Factor // they add up to the score, which is cut at 0 and 100
+}
+
+// MaxPlaces is how many other places of the principal an alert names.
+const MaxPlaces = 5
+
+// Alert is one intrusion: one stay of one principal in one place. A later version of the same ID replaces an earlier one.
 type Alert struct {
 	ID string
-	// Version grows with every anomaly that joins, whether it is above the threshold or not: it does not depend on the
-	// order in which they come, and the highest is the last word.
+	// Version grows with every change, whether it is above the threshold or not. The highest is the last word.
 	Version int64
 	Score   float64
 	Created int64 // Unix milliseconds: when this version was made
 	First   int64 // event times, Unix milliseconds
 	Last    int64
+	Outcome topics.Outcome // of all that was called
 	// Lead is the anomaly that tells most: of the highest score, the earliest.
 	Lead topics.Anomaly
+	// Where no method is unusual, it has the visit of the first sighting and a score of 0.
 	// Methods are ordered by First. Dropped counts those past MaxMethods.
 	Methods []Method
 	Dropped int64
 	// Window and Pane are the settings that the scores were made with.
 	Window, Pane time.Duration
+	Context      Context
 }
 
 // MaxMethods is how many methods an alert names.
 const MaxMethods = 100
 
-// ID is the identity of the alert about a principal in a place in a pane: 128 bits of SHA-256, in hex. It depends on
-// nothing else, so that a replay makes the same.
-func ID(principal, place string, pane int64) string {
+// ID is the identity of the alert about a stay of a principal in a place that began on a day, given as its first second, Unix
+// time: 128 bits of SHA-256, in hex. It depends on nothing else, so that a replay makes the same.
+func ID(principal, place string, day int64) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "farcall alert 1\x00%s\x00%s\x00%d", principal, place, pane)
+	fmt.Fprintf(h, "farcall alert 1\x00%s\x00%s\x00%d", principal, place, day)
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
@@ -116,8 +166,57 @@ func (a *Alert) Title() string {
 	return fmt.Sprintf("%s called from %s by %s", what, PlaceName(v.Place), v.Principal)
 }
 
-// Reason says in one sentence why the lead is unusual, with the counts behind it.
+// Reason says in one sentence what speaks for an intrusion and against it, with the counts behind it.
 func (a *Alert) Reason() string {
+	parts := []string{a.where()}
+	c := &a.Context
+	if o := &c.Overlap; o.Place != "" {
+		parts = append(parts, fmt.Sprintf("it was also in %s, at least %s km away, within %d h", PlaceName(o.Place), group(o.Kilometres), max(1, o.Hours)))
+	}
+	if len(c.NewClients) > 0 && c.Days > 0 {
+		parts = append(parts, "with a client it never used before: "+strings.Join(c.NewClients, ", "))
+	} else if len(c.Clients) > 0 && c.Days > 0 {
+		parts = append(parts, "with its usual client")
+	}
+	if !c.OrganisationUsual {
+		if c.Organisation.Others == 0 {
+			parts = append(parts, "nobody else of the organisation is there")
+		} else {
+			parts = append(parts, fmt.Sprintf("%s others of the organisation are there", group(c.Organisation.Others)))
+		}
+	}
+	if a.Lead.Score > 0 {
+		parts = append(parts, a.unusual())
+	}
+	if a.Outcome == topics.Denied {
+		parts = append(parts, "all calls were denied")
+	}
+	return strings.Join(parts, "; ")
+}
+
+// where says what the principal's own history makes of the place.
+func (a *Alert) where() string {
+	c := &a.Context
+	here := PlaceName(a.Lead.Visit.Place)
+	if c.Days == 0 {
+		return "the principal has no history"
+	}
+	var usual []string
+	for _, p := range c.Places[:min(3, len(c.Places))] {
+		usual = append(usual, PlaceName(p.Name))
+	}
+	from := ""
+	if len(usual) > 0 {
+		from = " from " + strings.Join(usual, ", ")
+	}
+	if c.HereDays > 0 {
+		return fmt.Sprintf("the principal was in %s on %d of %d days before%s", here, c.HereDays, c.Days, strings.Replace(from, " from ", ", else in ", 1))
+	}
+	return fmt.Sprintf("the principal, seen on %d days%s, was never in %s before", c.Days, from, here)
+}
+
+// unusual says why the lead's place is unusual for its method.
+func (a *Alert) unusual() string {
 	d := &a.Lead.Distribution
 	v := &a.Lead.Visit
 	days := int(a.Window.Hours() / 24)
@@ -141,18 +240,14 @@ func (a *Alert) Reason() string {
 		}
 	}
 	if len(d.Top) > 0 {
-		b.WriteString("; usual: ")
+		b.WriteString(" (usual: ")
 		for i, pc := range d.Top[:min(3, len(d.Top))] {
 			if i > 0 {
 				b.WriteString(", ")
 			}
 			fmt.Fprintf(&b, "%s %s", pc.Place, group(pc.Visits))
 		}
-		fmt.Fprintf(&b, " of %s visits", group(d.Visits))
-	}
-	switch v.Outcome {
-	case topics.Denied:
-		b.WriteString("; the call was denied")
+		fmt.Fprintf(&b, " of %s visits)", group(d.Visits))
 	}
 	return b.String()
 }

@@ -178,6 +178,12 @@ type (
 		Window       ecsWindow      `json:"window"`
 		Methods      []ecsMethod    `json:"methods"`
 		MethodsTotal int64          `json:"methods_total"`
+		Factors      []ecsFactor    `json:"factors"`
+		Labels       []string       `json:"labels"`
+		Profile      ecsProfile     `json:"profile"`
+		Overlap      *ecsOverlap    `json:"overlap,omitempty"`
+		Organisation ecsOrg         `json:"organisation"`
+		Earlier      int64          `json:"earlier_alerts"`
 		GeoBuild     string         `json:"geo_build"`
 		Source       ecsCoordinates `json:"source"`
 	}
@@ -189,6 +195,7 @@ type (
 		Duration     string   `json:"duration"`
 		Visits       int64    `json:"visits"`
 		PlaceVisits  int64    `json:"place_visits"`
+		Others       int64    `json:"others"`
 		Support      int64    `json:"support"`
 		Places       int64    `json:"places"`
 		TopCountries []ecsTop `json:"top_countries"`
@@ -202,14 +209,55 @@ type (
 		Visits int64   `json:"visits"`
 		Share  float64 `json:"share"`
 	}
+	ecsFactor struct {
+		Name   string  `json:"name"`
+		Points float64 `json:"points"`
+		Text   string  `json:"text"`
+	}
+	ecsProfile struct {
+		Since       string    `json:"since,omitempty"`
+		Days        int64     `json:"days"`
+		HereSince   string    `json:"here_since,omitempty"`
+		HereDays    int64     `json:"here_days"`
+		Places      []ecsSeen `json:"places"`
+		Clients     []string  `json:"clients,omitempty"`
+		NewClients  []string  `json:"new_clients,omitempty"`
+		Keys        []string  `json:"keys,omitempty"`
+		NewKeys     []string  `json:"new_keys,omitempty"`
+		Networks    []string  `json:"networks,omitempty"`
+		NewNetworks []string  `json:"new_networks,omitempty"`
+	}
+	ecsSeen struct {
+		Place string `json:"place"`
+		Name  string `json:"name"`
+		Days  int64  `json:"days"`
+		Last  string `json:"last"`
+	}
+	ecsOverlap struct {
+		Place      string `json:"place"`
+		Name       string `json:"name"`
+		Hours      int64  `json:"hours"`
+		Kilometres int64  `json:"kilometres"`
+		Speed      int64  `json:"speed"`
+	}
+	ecsOrg struct {
+		Usual      bool    `json:"usual"`
+		Score      float64 `json:"score"`
+		Others     int64   `json:"others"`
+		Visits     int64   `json:"visits"`
+		Since      string  `json:"since,omitempty"`
+		PlaceSince string  `json:"place_since,omitempty"`
+		PlaceLast  string  `json:"place_last,omitempty"`
+	}
 	ecsMethod struct {
-		Name    string  `json:"name"`
-		Score   float64 `json:"score"`
-		Level   string  `json:"level"`
-		Outcome string  `json:"outcome"`
-		First   string  `json:"first"`
-		EventID string  `json:"event_id,omitempty"`
-		Account string  `json:"account,omitempty"`
+		Name     string  `json:"name"`
+		FirstUse bool    `json:"first_use"`
+		Score    float64 `json:"score"`
+		Level    string  `json:"level"`
+		Outcome  string  `json:"outcome"`
+		First    string  `json:"first"`
+		EventID  string  `json:"event_id,omitempty"`
+		Account  string  `json:"account,omitempty"`
 	}
 	ecsCoordinates struct {
 		Topic     string `json:"topic"`
@@ -274,10 +322,10 @@ func (a *Alert) ECS(version string) ([]byte, error) {
 		Farcall: ecsFarcall{
 			AlertID: a.ID, Version: a.Version, Score: a.Score, Severity: severity.String(),
 			Method: v.Method, MethodScore: a.Lead.Score, Probability: a.Lead.Probability, Level: a.Lead.Level.String(),
-			Principal: v.Principal, Place: v.Place, PlaceName: PlaceName(v.Place), Outcome: v.Outcome.String(),
+			Principal: v.Principal, Place: v.Place, PlaceName: PlaceName(v.Place), Outcome: a.Outcome.String(),
 			Pane: ecsPane{seconds(v.Pane), a.Pane.String()},
 			Window: ecsWindow{
-				Duration: a.Window.String(), Visits: d.Visits, PlaceVisits: d.PlaceVisits, Support: d.Support, Places: d.Places,
+				Duration: a.Window.String(), Visits: d.Visits, PlaceVisits: d.PlaceVisits, Others: d.Others, Support: d.Support, Places: d.Places,
 				TopCountries: []ecsTop{}, MethodSince: seconds(d.MethodSince), PlaceSince: seconds(d.PlaceSince), PlaceLast: seconds(d.PlaceLast),
 			},
 			MethodsTotal: int64(len(a.Methods)) + a.Dropped, GeoBuild: e.GeoBuild,
@@ -326,8 +374,9 @@ func (a *Alert) ECS(version string) ([]byte, error) {
 		doc.Farcall.Window.TopCountries = append(doc.Farcall.Window.TopCountries, ecsTop{pc.Place, PlaceName(pc.Place), pc.Visits, share})
 	}
 	for _, m := range a.Methods {
-		doc.Farcall.Methods = append(doc.Farcall.Methods, ecsMethod{m.Name, m.Score, m.Level.String(), m.Outcome.String(), millis(m.First), m.EventID, m.Account})
+		doc.Farcall.Methods = append(doc.Farcall.Methods, ecsMethod{m.Name, m.New, m.Score, m.Level.String(), m.Outcome.String(), millis(m.First), m.EventID, m.Account})
 	}
+	a.context(&doc.Farcall)
 	for {
 		b, err := json.Marshal(doc)
 		if err != nil {
@@ -341,6 +390,27 @@ func (a *Alert) ECS(version string) ([]byte, error) {
 		}
 		doc.Farcall.Methods = doc.Farcall.Methods[:len(doc.Farcall.Methods)/2]
 	}
+}
+
+// context spells what is known of the principal.
+func (a *Alert) context(f *ecsFarcall) {
+	c := &a.Context
+	f.Factors, f.Labels, f.Earlier = []ecsFactor{}, append([]string{}, c.Labels...), c.Earlier
+	for _, x := range c.Factors {
+		f.Factors = append(f.Factors, ecsFactor(x))
+	}
+	f.Profile = ecsProfile{
+		Since: seconds(c.Since), Days: c.Days, HereSince: seconds(c.HereSince), HereDays: c.HereDays, Places: []ecsSeen{},
+		Clients: c.Clients, NewClients: c.NewClients, Keys: c.Keys, NewKeys: c.NewKeys, Networks: c.Networks, NewNetworks: c.NewNetworks,
+	}
+	for _, s := range c.Places {
+		f.Profile.Places = append(f.Profile.Places, ecsSeen{s.Name, PlaceName(s.Name), s.Days, seconds(s.Last)})
+	}
+	if o := &c.Overlap; o.Place != "" {
+		f.Overlap = &ecsOverlap{o.Place, PlaceName(o.Place), o.Hours, o.Kilometres, o.Kilometres / max(1, o.Hours)}
+	}
+	d := &c.Organisation
+	f.Organisation = ecsOrg{c.OrganisationUsual, c.OrganisationScore, d.Others, d.Visits, seconds(d.MethodSince), seconds(d.PlaceSince), seconds(d.PlaceLast)}
 }
 
 // userName is the name a person knows the caller by: the user's own, else the role's.

@@ -15,6 +15,7 @@ type window struct {
 	method []byte // topics.AppendMethodKey
 	end    int64  // newest pane of the sums, Unix seconds
 	visits int64
+	exact  int64 // visits whose principals rows spell out
 	places map[string]*support
 	panes  []int64 // sorted: panes with a row, also those that left the window but not yet the store
 	rows   map[int64]*state.PaneRow
@@ -57,6 +58,7 @@ func (w *window) add(c *state.Cell, sign int64) {
 }
 
 func (w *window) count(s *support, principal uint64, sign int64) {
+	w.exact += sign
 	before := len(s.byPrincipal)
 	if s.byPrincipal[principal] += sign; s.byPrincipal[principal] == 0 {
 		delete(s.byPrincipal, principal)
@@ -78,6 +80,10 @@ func (w *window) distribution(t *Task, pane int64, place string, principal uint6
 		here = s
 	}
 	c := counts{visits: w.visits, place: here.visits}
+	own, exact := int64(0), w.exact
+	for _, s := range w.places {
+		own += s.byPrincipal[principal]
+	}
 	byPrincipal := here.byPrincipal
 	if pane != w.end {
 		adjusted := map[uint64]int64{}
@@ -109,15 +115,23 @@ func (w *window) distribution(t *Task, pane int64, place string, principal uint6
 					at = len(tally) - 1
 				}
 				tally[at].Visits += n
-				if cell.Place != place {
+				if cell.Place == place {
+					c.place += n
+				}
+				hashes, ok := cell.Exact()
+				if !ok {
 					continue
 				}
-				c.place += n
-				if exact, ok := cell.Exact(); ok {
-					for _, h := range exact {
-						if topics.Outcome(h&3)&topics.Allowed != 0 {
-							byPrincipal[h&^3] += sign
-						}
+				for _, h := range hashes {
+					if topics.Outcome(h&3)&topics.Allowed == 0 {
+						continue
+					}
+					exact += sign
+					if h&^3 == principal {
+						own += sign
+					}
+					if cell.Place == place {
+						byPrincipal[h&^3] += sign
 					}
 				}
 			}
@@ -128,14 +142,18 @@ func (w *window) distribution(t *Task, pane int64, place string, principal uint6
 
 	// The busiest other principal counts once, however long it stayed.
 	c.support = c.place
-	if len(byPrincipal) <= guardLimit {
-		busiest := int64(0)
-		for h, n := range byPrincipal {
-			if h != principal {
-				busiest = max(busiest, n)
-			}
+	busiest, others := int64(0), int64(0)
+	for h, n := range byPrincipal {
+		if h != principal && n > 0 {
+			busiest = max(busiest, n)
+			others++
 		}
+	}
+	if len(byPrincipal) <= guardLimit {
 		c.support -= max(busiest-1, 0)
+	}
+	if own == 0 && exact < c.visits {
+		own = -1
 	}
 	c.usual = true
 	for _, pc := range tally {
@@ -148,7 +166,8 @@ func (w *window) distribution(t *Task, pane int64, place string, principal uint6
 		c.usual = c.usual && pc.Visits <= c.place
 	}
 	d := topics.Distribution{
-		Visits: c.visits, PlaceVisits: c.place, Support: c.support, Places: int64(len(tally)), MethodSince: w.seen.First(),
+		Visits: c.visits, PlaceVisits: c.place, Support: c.support, Places: int64(len(tally)),
+		Others: others, Own: own, MethodSince: w.seen.First(),
 	}
 	// Of a late event's future nothing is said.
 	if d.MethodSince > pane {

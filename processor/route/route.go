@@ -5,6 +5,7 @@ package route
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -19,6 +20,8 @@ type Config struct {
 	Pane time.Duration
 	// Skew is how far an event may lie ahead of the clock before it counts as from the future.
 	Skew time.Duration
+	// Late is how far an event may lie behind the stream time of its raw partition before it wakes nobody any more.
+	Late time.Duration
 	// Scope is "organisation" or "account": what a method is counted in.
 	Scope  string
 	Ignore []Rule
@@ -29,13 +32,14 @@ type Config struct {
 
 // DefaultConfig are the settings for most.
 func DefaultConfig() Config {
-	return Config{Pane: time.Hour, Skew: 5 * time.Minute, Scope: "organisation", Limits: cloudtrail.DefaultLimits(), MemoryEntries: 1 << 20}
+	return Config{Pane: time.Hour, Skew: 5 * time.Minute, Late: time.Hour, Scope: "organisation", Limits: cloudtrail.DefaultLimits(), MemoryEntries: 1 << 20}
 }
 
 // Raw is one raw record.
 type Raw struct {
 	Source    topics.Source // Byte is ignored
 	Timestamp int64         // Unix milliseconds, 0 or less if unknown
+	Imported  bool          // history that teaches and wakes nobody
 	Value     []byte
 }
 
@@ -58,6 +62,7 @@ type Stats struct {
 	Records   int64
 	Events    int64
 	Visits    int64 // told
+	Presences int64 // told: visits of any method
 	Repeats   int64 // told before
 	Sightings int64
 	Skipped   map[string]int64 // by kind: recognised, but not events
@@ -91,9 +96,10 @@ type Task struct {
 	fine bool // something of the record is no dead letter
 	dead bool // something is one
 	// scratch
-	method, principal, hashed, buf []byte
-	resources                      []string
-	subject                        subject
+	method, principal, hashed, buf, more []byte
+	resources                            []string
+	told                                 topics.Visit
+	subject                              subject
 }
 
 // NewTask makes the task of a raw partition whose stream time is horizon, in Unix milliseconds, 0 for a fresh one.
@@ -190,19 +196,45 @@ func (t *Task) Event(e *cloudtrail.Event) {
 	if t.cfg.Scope == "account" {
 		scope = e.Account()
 	}
-	if t.firstSighting(e, pane, place.Name) {
-		t.tellSighting(e, pane, place.Name)
-	}
-	t.hashed = append(t.hashed[:0], byte(outcome))
-	t.hashed = append(append(t.hashed, scope...), 0)
-	t.hashed = append(append(t.hashed, t.method...), 0)
-	t.hashed = append(append(t.hashed, place.Name...), 0)
-	t.hashed = append(t.hashed, t.principal...)
-	if !t.visits.first(pane, xxhash.Sum64(t.hashed)) {
+	sighted := t.firstSighting(e, pane, place.Name)
+	first := t.firstVisit(scope, t.method, place.Name, pane, outcome)
+	if !first {
 		t.stats.Repeats++
+	}
+	if !sighted && !first {
 		return
 	}
-	t.tellVisit(e, scope, pane, place.Name, outcome)
+	v := t.visit(e, scope, pane, place.Name, outcome)
+	t.buf = v.Append(t.buf[:0])
+	if len(t.buf) > topics.MaxVisitBytes {
+		if first {
+			t.deadLetter(ReasonOversized, fmt.Sprintf("its visit takes %d bytes, %d are the most", len(t.buf), topics.MaxVisitBytes), e.Offset, e.Raw)
+		}
+		return
+	}
+	if sighted {
+		t.tellSighting(e, v)
+	}
+	if !first {
+		return
+	}
+	t.stats.Visits++
+	t.out.Visit(v.Key(), t.buf)
+	// Who is where is a question about the organisation, whatever methods are counted in.
+	if t.firstVisit("", anyMethod, place.Name, pane, outcome) {
+		t.tellPresence(v)
+	}
+}
+
+var anyMethod = []byte(topics.AnyMethod)
+
+func (t *Task) firstVisit(scope string, method []byte, place string, pane int64, outcome topics.Outcome) bool {
+	t.hashed = append(t.hashed[:0], byte(outcome))
+	t.hashed = append(append(t.hashed, scope...), 0)
+	t.hashed = append(append(t.hashed, method...), 0)
+	t.hashed = append(append(t.hashed, place...), 0)
+	t.hashed = append(t.hashed, t.principal...)
+	return t.visits.first(pane, xxhash.Sum64(t.hashed))
 }
 
 func (t *Task) ignored(e *cloudtrail.Event) string {
@@ -234,21 +266,52 @@ func (t *Task) firstSighting(e *cloudtrail.Event, pane int64, place string) bool
 	t.hashed = append(t.hashed[:0], t.principal...)
 	t.hashed = append(append(t.hashed, 0), place...)
 	t.hashed = append(append(t.hashed, 0), client(e.UserAgent)...)
-	t.hashed = append(append(t.hashed, 0), e.UserIdentity.AccessKeyID...)
+	t.hashed = append(append(t.hashed, 0), longTerm(e.UserIdentity.AccessKeyID)...)
 	return t.seen.first(pane, xxhash.Sum64(t.hashed))
 }
 
-func (t *Task) tellSighting(e *cloudtrail.Event, pane int64, place string) {
-	s := topics.Sighting{
-		Principal: string(t.principal), Place: place, Client: client(e.UserAgent), KeyID: e.UserIdentity.AccessKeyID,
-		Account: e.PrincipalAccount(), Pane: pane, EventTime: e.TimeMillis, Horizon: t.horizon,
+// longTerm is a key that belongs to a user; those of sessions change with every session.
+func longTerm(key string) string {
+	if strings.HasPrefix(key, "AKIA") {
+		return key
 	}
-	t.stats.Sightings++
-	t.buf = s.Append(t.buf[:0])
-	t.out.Sighting(s.Key(), t.buf)
+	return ""
 }
 
-func (t *Task) tellVisit(e *cloudtrail.Event, scope string, pane int64, place string, outcome topics.Outcome) {
+// tellSighting tells triage of the visit v, whose encoded form is in t.buf.
+func (t *Task) tellSighting(e *cloudtrail.Event, v *topics.Visit) {
+	s := topics.Sighting{Client: client(e.UserAgent), KeyID: longTerm(e.UserIdentity.AccessKeyID), Visit: *v}
+	t.stats.Sightings++
+	t.more = s.Append(t.more[:0], t.buf)
+	t.out.Sighting(s.Key(), t.more)
+}
+
+// tellPresence tells detect that a principal is somewhere. The evidence is that of the sighting, so that little is needed.
+func (t *Task) tellPresence(v *topics.Visit) {
+	p := topics.Visit{
+		Method: topics.AnyMethod, Principal: v.Principal, Place: v.Place, Pane: v.Pane, Outcome: v.Outcome, Quiet: v.Quiet, Horizon: v.Horizon,
+		Evidence: topics.Evidence{
+			EventTime: v.Evidence.EventTime, Delivered: v.Evidence.Delivered, Source: v.Evidence.Source, EventID: v.Evidence.EventID,
+			Account: v.Evidence.Account, GeoBuild: v.Evidence.GeoBuild,
+		},
+	}
+	t.stats.Presences++
+	t.buf = p.Append(t.buf[:0])
+	t.out.Visit(p.Key(), t.buf)
+}
+
+func (t *Task) quiet(e *cloudtrail.Event) topics.Quiet {
+	switch {
+	case t.raw.Imported:
+		return topics.Imported
+	case t.horizon-e.TimeMillis > t.cfg.Late.Milliseconds():
+		return topics.Late
+	}
+	return topics.Timely
+}
+
+// visit is what is told of an event. It is valid until the next.
+func (t *Task) visit(e *cloudtrail.Event, scope string, pane int64, place string, outcome topics.Outcome) *topics.Visit {
 	id := &e.UserIdentity
 	t.resources = t.resources[:0]
 	for i := range e.Resources[:min(len(e.Resources), topics.MaxResources)] {
@@ -256,8 +319,9 @@ func (t *Task) tellVisit(e *cloudtrail.Event, scope string, pane int64, place st
 	}
 	src := t.raw.Source
 	src.Byte = e.Offset
-	v := topics.Visit{
-		Scope: scope, Method: string(t.method), Principal: string(t.principal), Place: place, Pane: pane, Outcome: outcome, Horizon: t.horizon,
+	v := &t.told
+	*v = topics.Visit{
+		Scope: scope, Method: string(t.method), Principal: string(t.principal), Place: place, Pane: pane, Outcome: outcome, Quiet: t.quiet(e), Horizon: t.horizon,
 		Evidence: topics.Evidence{
 			EventTime: e.TimeMillis, Delivered: t.raw.Timestamp, Source: src,
 			EventID: e.EventID, SharedEventID: e.SharedEventID, EventSource: e.EventSource, EventName: e.EventName,
@@ -277,13 +341,7 @@ func (t *Task) tellVisit(e *cloudtrail.Event, scope string, pane int64, place st
 			v.Evidence.ReadOnly = topics.Yes
 		}
 	}
-	t.buf = v.Append(t.buf[:0])
-	if len(t.buf) > topics.MaxVisitBytes {
-		t.deadLetter(ReasonOversized, fmt.Sprintf("its visit takes %d bytes, %d are the most", len(t.buf), topics.MaxVisitBytes), e.Offset, e.Raw)
-		return
-	}
-	t.stats.Visits++
-	t.out.Visit(v.Key(), t.buf)
+	return v
 }
 
 func answer(s string) topics.Answer {

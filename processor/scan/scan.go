@@ -13,6 +13,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -44,7 +45,7 @@ type Options struct {
 	TempDir string // default the system's
 	Log     *slog.Logger
 	Now     func() time.Time
-	// Alert takes each alert in its final version, ordered by pane.
+	// Alert takes each alert in its final version, once its stay is over.
 	Alert func(*alert.Alert) error
 	// Progress, if set, is told how far the scan is: bytes read of all bytes on disk, then visits judged of all.
 	Progress func(step string, done, total int64)
@@ -369,7 +370,7 @@ func (s *shard) Sighting(_, value []byte) {
 		s.err = err
 		return
 	}
-	s.put(s.sighting.EventTime, value)
+	s.put(s.sighting.Visit.Evidence.EventTime, value)
 }
 
 // DeadLetter implements route.Output.
@@ -427,10 +428,11 @@ func judge(ctx context.Context, o Options, dir string, cache *pebble.Cache, sort
 		return fmt.Errorf("temporary store: %w", err)
 	}
 	defer it.Close()
-	total := sum.Stats.Visits + sum.Stats.Sightings
-	out := &final{emit: o.Alert, sum: sum, pane: int64(o.Detect.Pane / time.Second)}
+	total := sum.Stats.Visits + sum.Stats.Presences + sum.Stats.Sightings
+	out := &final{emit: o.Alert, sum: sum, pending: map[string]*alert.Alert{}, next: math.MinInt64}
 	var visit topics.Visit
 	var anomaly topics.Anomaly
+	var sighting topics.Sighting
 	n := int64(0)
 	for ok := it.First(); ok; ok = it.Next() {
 		b, err := it.ValueAndErr()
@@ -445,7 +447,7 @@ func judge(ctx context.Context, o Options, dir string, cache *pebble.Cache, sort
 			if err := visit.Decode(b); err != nil {
 				return err
 			}
-			visit.Horizon = at // read in order, nothing is late
+			visit.Horizon, visit.Quiet = at, topics.Timely // read in order, nothing is late
 			verdict, err := det.Visit(&visit, &anomaly)
 			if err != nil {
 				return err
@@ -457,8 +459,14 @@ func judge(ctx context.Context, o Options, dir string, cache *pebble.Cache, sort
 			if err != nil {
 				return err
 			}
-		} else if err := out.record(tri, b, at); err != nil {
-			return err
+		} else {
+			if err := sighting.Decode(b); err != nil {
+				return err
+			}
+			sighting.Visit.Horizon, sighting.Visit.Quiet = at, topics.Timely
+			if err := out.record(tri, sighting.Append(nil, nil), at); err != nil {
+				return err
+			}
 		}
 		if n++; n%commitEvery == 0 {
 			det.Flush()
@@ -471,34 +479,41 @@ func judge(ctx context.Context, o Options, dir string, cache *pebble.Cache, sort
 		}
 	}
 	o.Progress("judging", n, total)
-	return errors.Join(it.Error(), out.advance(1<<62))
+	return errors.Join(it.Error(), out.advance(math.MaxInt64/2))
 }
 
-// final holds alerts back until their pane is over: in the order of event time, nothing can change them then.
+// final holds alerts back until nothing can change them any more: in the order of event time, when their stay is over.
 type final struct {
 	emit    func(*alert.Alert) error
 	sum     *Summary
-	pane    int64
-	pending []*alert.Alert
+	pending map[string]*alert.Alert
+	next    int64 // when to look for those that are over, Unix milliseconds
 }
 
 func (f *final) record(tri *triage.Task, b []byte, at int64) error {
-	_, a, err := tri.Record(slices.Clone(b), at)
-	if err != nil || a == nil {
-		return err
-	}
-	if i := slices.IndexFunc(f.pending, func(p *alert.Alert) bool { return p.ID == a.ID }); i >= 0 {
-		f.pending[i] = a
+	_, err := tri.Record(b, at, func(a *alert.Alert) error {
+		f.pending[a.ID] = a
 		return nil
-	}
-	f.pending = append(f.pending, a)
-	return nil
+	})
+	return err
 }
 
 func (f *final) advance(at int64) error {
-	for len(f.pending) > 0 && (f.pending[0].Lead.Visit.Pane+f.pane)*1000 <= at {
-		a := f.pending[0]
-		f.pending = f.pending[1:]
+	if at < f.next {
+		return nil
+	}
+	f.next = at + time.Hour.Milliseconds()
+	var over []*alert.Alert
+	for id, a := range f.pending {
+		if a.Last+triage.StayGap.Milliseconds() < at {
+			over = append(over, a)
+			delete(f.pending, id)
+		}
+	}
+	slices.SortFunc(over, func(a, b *alert.Alert) int {
+		return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.ID, b.ID))
+	})
+	for _, a := range over {
 		f.sum.Alerts[alert.SeverityOf(a.Score)]++
 		if err := f.emit(a); err != nil {
 			return err

@@ -3,6 +3,7 @@ package stream
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -67,6 +68,7 @@ func (t *routeTask) Process(r *kgo.Record, out *Output) error {
 	t.good++
 	if t.Record(&route.Raw{
 		Source: topics.Source{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, Timestamp: r.Timestamp.UnixMilli(), Value: r.Value,
+		Imported: slices.ContainsFunc(r.Headers, func(h kgo.RecordHeader) bool { return h.Key == topics.HeaderImported }),
 	}, t) {
 		return nil
 	}
@@ -115,10 +117,11 @@ func (t *routeTask) Flush() error {
 	delta(now.Ignored, was.Ignored, func(k string, n float64) { m.Dropped.WithLabelValues("route", "ignored_"+k).Add(n) })
 	delta(now.Skipped, was.Skipped, func(k string, n float64) { m.Dropped.WithLabelValues("route", "skipped_"+k).Add(n) })
 	m.Told.WithLabelValues("visit").Add(float64(now.Visits - was.Visits))
+	m.Told.WithLabelValues("presence").Add(float64(now.Presences - was.Presences))
 	m.Told.WithLabelValues("sighting").Add(float64(now.Sightings - was.Sightings))
 	m.Repeats.Add(float64(now.Repeats - was.Repeats))
-	m.told(now.Events-was.Events, now.Visits-was.Visits+now.Sightings-was.Sightings)
-	was.Visits, was.Sightings, was.Repeats, was.Events = now.Visits, now.Sightings, now.Repeats, now.Events
+	m.told(now.Events-was.Events, now.Visits-was.Visits+now.Presences-was.Presences+now.Sightings-was.Sightings)
+	was.Visits, was.Presences, was.Sightings, was.Repeats, was.Events = now.Visits, now.Presences, now.Sightings, now.Repeats, now.Events
 	return nil
 }
 
@@ -183,7 +186,17 @@ type triageTask struct {
 }
 
 func (t *triageTask) Process(r *kgo.Record, out *Output) error {
-	verdict, a, err := t.Record(r.Value, r.Timestamp.UnixMilli())
+	verdict, err := t.Record(r.Value, r.Timestamp.UnixMilli(), func(a *alert.Alert) error {
+		rec, err := AlertRecord(t.s.Names.Alerts, a, t.s.Version)
+		if err != nil {
+			return err
+		}
+		out.Produce(rec)
+		if d := a.Lead.Visit.Evidence.Delivered; d > 0 {
+			t.s.Metrics.Latency.Observe(max(0, t.s.Now().Sub(time.UnixMilli(d)).Seconds()))
+		}
+		return nil
+	})
 	if errors.Is(err, topics.ErrCorrupt) {
 		return dataError("triage", r, err, out)
 	}
@@ -191,17 +204,6 @@ func (t *triageTask) Process(r *kgo.Record, out *Output) error {
 		return err
 	}
 	t.s.Metrics.Triaged.WithLabelValues(verdict.String()).Inc()
-	if a == nil {
-		return nil
-	}
-	rec, err := AlertRecord(t.s.Names.Alerts, a, t.s.Version)
-	if err != nil {
-		return err
-	}
-	out.Produce(rec)
-	if d := a.Lead.Visit.Evidence.Delivered; d > 0 {
-		t.s.Metrics.Latency.Observe(max(0, t.s.Now().Sub(time.UnixMilli(d)).Seconds()))
-	}
 	return nil
 }
 

@@ -1,11 +1,11 @@
-// Package triage turns the anomalies of a principal into alerts: it groups what one principal did from one place within one
-// pane, applies the threshold, and writes each change as a new version of the same alert. It knows nothing of Kafka, disk or
-// wall time.
+// Package triage owns the profiles of the principals in one partition. It puts the anomalies and sightings of one stay of a
+// principal in one place together, scores them by what is known of the principal, and writes each change of what it would tell
+// a person as a new version of the same alert. It knows nothing of Kafka, disk or wall time: the same records in the same order
+// give the same alerts and rows, whatever the batches they came in.
 package triage
 
 import (
-	"cmp"
-	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -19,7 +19,7 @@ import (
 type Config struct {
 	Threshold    float64 // least alert score that makes an alert, 0..100
 	Pane, Window time.Duration
-	LookBack     time.Duration // how long past the window a group is remembered, as in detect
+	LookBack     time.Duration // how long past the window an alert is remembered, as in detect
 }
 
 // DefaultConfig has the threshold of the rule that farcall replaces.
@@ -54,9 +54,9 @@ func (v Verdict) String() string {
 type Task struct {
 	cfg        Config
 	view       state.View
+	width      int64 // of a pane, seconds
 	streamTime int64 // Unix milliseconds
-	pane       int64
-	index      map[int64][]string // alert ids by pane, for expiry
+	day        int64 // number of the day of streamTime
 
 	anomaly  topics.Anomaly
 	sighting topics.Sighting
@@ -64,19 +64,8 @@ type Task struct {
 
 // NewTask makes the task of a partition whose restored rows are in view. streamTime is that of the meta row.
 func NewTask(cfg Config, view state.View, streamTime int64) (*Task, error) {
-	t := &Task{cfg: cfg, view: view, streamTime: streamTime, index: map[int64][]string{}}
-	t.pane = t.paneOf(streamTime)
-	err := view.Scan(state.AlertPrefix(), func(k, v []byte) error {
-		var g group
-		if err := g.decode(v); err != nil {
-			return err
-		}
-		t.index[g.lead.Visit.Pane] = append(t.index[g.lead.Visit.Pane], string(k[len(state.AlertPrefix()):]))
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("index alerts: %w", err)
-	}
+	t := &Task{cfg: cfg, view: view, width: int64(cfg.Pane / time.Second), streamTime: streamTime}
+	t.day = t.dayOf(t.paneOf(streamTime))
 	return t, nil
 }
 
@@ -84,238 +73,234 @@ func NewTask(cfg Config, view state.View, streamTime int64) (*Task, error) {
 func (t *Task) StreamTime() int64 { return t.streamTime }
 
 func (t *Task) paneOf(millis int64) int64 {
-	width := int64(t.cfg.Pane / time.Second)
 	s := millis / 1000
-	return s - ((s%width)+width)%width
+	return s - ((s%t.width)+t.width)%t.width
 }
 
-// Record takes one record of the principals topic: created is its timestamp in Unix milliseconds. The alert is set for the
-// verdicts Created and Updated; its strings alias value. An error that wraps topics.ErrCorrupt or topics.ErrNewer is about
-// the record, any other about the state.
-func (t *Task) Record(value []byte, created int64) (Verdict, *alert.Alert, error) {
-	switch topics.KindOf(value) {
+// Record takes one record of the principals topic: created is its timestamp in Unix milliseconds. out takes the new versions of
+// alerts that it leads to; their strings alias value. An error that wraps topics.ErrCorrupt or topics.ErrNewer is about the
+// record, any other about the state, or out's.
+func (t *Task) Record(value []byte, created int64, out func(*alert.Alert) error) (Verdict, error) {
+	kind := topics.KindOf(value)
+	var v *topics.Visit
+	switch kind {
 	case topics.KindSighting:
 		if err := t.sighting.Decode(value); err != nil {
-			return 0, nil, err
+			return 0, err
 		}
-		return Sighting, nil, t.advance(t.sighting.EventTime)
+		v = &t.sighting.Visit
 	case topics.KindAnomaly:
 		if err := t.anomaly.Decode(value); err != nil {
-			return 0, nil, err
+			return 0, err
 		}
-		if err := t.advance(t.anomaly.Visit.Evidence.EventTime); err != nil {
-			return 0, nil, err
-		}
-		return t.judge(&t.anomaly, created)
+		v = &t.anomaly.Visit
+	default:
+		return 0, fmt.Errorf("%w: kind %d is neither a sighting nor an anomaly", topics.ErrCorrupt, kind)
 	}
-	return 0, nil, fmt.Errorf("%w: kind %d is neither a sighting nor an anomaly", topics.ErrCorrupt, topics.KindOf(value))
+	if err := t.advance(v.Evidence.EventTime); err != nil {
+		return 0, err
+	}
+	c := &change{t: t, principal: v.Principal, created: created, out: out}
+	if err := t.load(state.ProfileKey(v.Principal), c.p.decode); err != nil {
+		return 0, err
+	}
+	if err := t.load(state.StaysKey(v.Principal), c.stays.decode); err != nil {
+		return 0, err
+	}
+	var err error
+	if kind == topics.KindSighting {
+		err = c.sighting(&t.sighting)
+	} else {
+		c.verdict = Unchanged
+		err = c.touch(v, func(g *group) bool { return g.add(&t.anomaly) })
+	}
+	if err != nil {
+		return 0, err
+	}
+	if c.profileChanged {
+		t.view.Set(state.ProfileKey(v.Principal), c.p.append(nil))
+	}
+	if c.staysChanged {
+		t.view.Set(state.StaysKey(v.Principal), c.stays.append(nil))
+	}
+	return c.verdict, nil
 }
 
-func (t *Task) judge(a *topics.Anomaly, created int64) (Verdict, *alert.Alert, error) {
-	v := &a.Visit
-	id := alert.ID(v.Principal, v.Place, v.Pane)
+// load decodes a row, if there is one.
+func (t *Task) load(key []byte, decode func([]byte) error) error {
+	b, err := t.view.Get(key)
+	if err != nil || b == nil {
+		return err
+	}
+	return decode(b)
+}
+
+// change is what one record does to a profile and its alerts.
+type change struct {
+	t                            *Task
+	principal                    string
+	created                      int64
+	out                          func(*alert.Alert) error
+	p                            profile
+	stays                        stays
+	profileChanged, staysChanged bool
+	verdict                      Verdict
+}
+
+func (c *change) sighting(s *topics.Sighting) error {
+	v := &s.Visit
+	if !c.t.learn(&c.p, s) {
+		return nil
+	}
+	c.profileChanged = true
+	// Being in a place that is no news is worth no alert, unless one is growing.
+	grows := func(s stay) bool { return s.place == v.Place && s.alerted && s.holds(v.Pane) }
+	if !c.settled(v) || slices.ContainsFunc(c.stays, grows) {
+		if err := c.touch(v, func(g *group) bool { return g.sighted(s) }); err != nil {
+			return err
+		}
+	}
+	// And what the principal does here bears on its stays elsewhere.
+	for i := range c.stays {
+		e := &c.stays[i]
+		if e.place == v.Place || max(e.first-v.Pane, v.Pane-e.last) > stayGap {
+			continue
+		}
+		if err := c.update(e, func(*group) bool { return false }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settled says whether the visit's place is no news to the principal.
+func (c *change) settled(v *topics.Visit) bool {
+	here := find(c.p.places, v.Place)
+	return here != nil && here.days.before(c.t.dayOf(v.Pane)) >= settledDays
+}
+
+// touch puts what a visit says into the alert of the stay that it belongs to.
+func (c *change) touch(v *topics.Visit, unite func(*group) bool) error {
+	e, changed := c.stays.at(v.Place, v.Pane, c.settled(v))
+	c.staysChanged = c.staysChanged || changed
+	return c.update(e, unite)
+}
+
+// update changes the alert of a stay, and writes a new version if that changes what it says.
+func (c *change) update(e *stay, unite func(*group) bool) error {
+	t, p := c.t, &c.p
+	id := alert.ID(c.principal, e.place, e.day)
 	key := state.AlertKey(id)
 	b, err := t.view.Get(key)
 	if err != nil {
-		return 0, nil, err
+		return err
 	}
 	g := group{}
-	if b == nil {
-		t.index[v.Pane] = append(t.index[v.Pane], id)
-	} else if err := g.decode(b); err != nil {
-		return 0, nil, err
+	if b != nil {
+		if err := g.decode(b); err != nil {
+			return err
+		}
 	}
-	alerted := b != nil && g.lead.Score >= t.cfg.Threshold
-	if !g.add(a) {
-		return Unchanged, nil, nil
+	changed := unite(&g)
+	if g.leaderless() && g.organisation.Visit.Method == "" {
+		return nil
 	}
+	// The nearest presences of the two places decide whether there was a way between them.
+	if here := find(p.places, e.place); here != nil {
+		for i := range p.places {
+			there := &p.places[i]
+			if there.name == e.place {
+				continue
+			}
+			if gap, ok := here.panes.nearest(there.panes, e.first/t.width); ok && g.elsewhere(e.place, there.name, gap, t.width) {
+				changed = true
+			}
+		}
+	}
+	score, context := t.weigh(p, &g, e.place)
+	told := judged(score, &context)
+	if !changed && told == g.told {
+		return nil
+	}
+	g.told = told
 	g.version++
-	t.view.Set(key, g.append(nil))
-	verdict := Created
+	verdict := Below
+	wakes := score >= t.cfg.Threshold && g.timely && !g.leaderless()
 	switch {
-	// Until profiles speak, the alert score is the method score of the lead.
-	case g.lead.Score < t.cfg.Threshold:
-		return Below, nil, nil
-	case alerted:
+	case g.alerted:
 		verdict = Updated
+	case wakes:
+		verdict = Created
+		g.alerted = true
+		if !e.alerted {
+			e.alerted, c.staysChanged = true, true
+		}
+	}
+	t.view.Set(key, g.append(nil))
+	if c.verdict == Unchanged || verdict > c.verdict {
+		c.verdict = verdict
+	}
+	if verdict < Created {
+		return nil
 	}
 	named := g.methods[:min(len(g.methods), alert.MaxMethods)]
-	return verdict, &alert.Alert{
-		ID: id, Version: g.version, Score: g.lead.Score, Created: created, First: g.first, Last: g.last,
+	a := &alert.Alert{
+		ID: id, Version: g.version, Score: score, Created: c.created, First: g.first, Last: max(g.first, g.last), Outcome: g.outcome,
 		Lead: g.lead, Methods: named, Dropped: g.dropped + int64(len(g.methods)-len(named)), Window: t.cfg.Window, Pane: t.cfg.Pane,
-	}, nil
+		Context: context,
+	}
+	for i := range c.stays {
+		if o := &c.stays[i]; o != e && o.alerted && o.first <= e.first {
+			a.Context.Earlier++
+		}
+	}
+	return c.out(a)
 }
 
-// advance moves stream time on and forgets the groups that nothing can reach any more.
+// advance moves stream time on and forgets, at each new day, what nothing can reach any more.
 func (t *Task) advance(eventTime int64) error {
 	if eventTime <= t.streamTime {
 		return nil
 	}
 	t.streamTime = eventTime
-	if pane := t.paneOf(eventTime); pane != t.pane {
-		t.pane = pane
-		oldest := pane - int64((t.cfg.Window+t.cfg.LookBack)/time.Second)
-		for p, ids := range t.index {
-			if p > oldest {
-				continue
+	day := t.dayOf(t.paneOf(eventTime))
+	if day == t.day {
+		return nil
+	}
+	t.day = day
+	keep := int64((t.cfg.Window + t.cfg.LookBack) / time.Second)
+	oldest := day*daySeconds - keep
+	var gone [][]byte
+	forget := func(prefix []byte, old func(row []byte) (bool, error)) error {
+		return t.view.Scan(prefix, func(k, v []byte) error {
+			is, err := old(v)
+			if is {
+				gone = append(gone, slices.Clone(k))
 			}
-			for _, id := range ids {
-				t.view.Delete(state.AlertKey(id))
-			}
-			delete(t.index, p)
-		}
+			return err
+		})
 	}
-	return nil
+	err := errors.Join(
+		forget(state.AlertPrefix(), func(b []byte) (bool, error) {
+			var g group
+			err := g.decode(b)
+			return max(g.first, g.last)/1000 < oldest-int64(maxStay), err
+		}),
+		forget(state.StaysPrefix(), func(b []byte) (bool, error) {
+			var l stays
+			err := l.decode(b)
+			return !slices.ContainsFunc(l, func(s stay) bool { return s.last >= oldest-maxStay }), err
+		}),
+		forget(state.ProfilePrefix(), func(b []byte) (bool, error) {
+			var p profile
+			err := p.decode(b)
+			return p.last < oldest-profileMemory, err
+		}))
+	for _, k := range gone {
+		t.view.Delete(k)
+	}
+	return err
 }
 
-// group is the row of one alert. What it holds does not depend on the order in which its anomalies came.
-type group struct {
-	version     int64 // anomalies united: like all else, the same in any order
-	first, last int64
-	dropped     int64
-	lead        topics.Anomaly
-	methods     []alert.Method // by First, then name
-}
-
-const groupVersion = 1
-
-// maxMethods bounds the row: past it methods are only counted, and which ones they are depends on the order. A sweep through
-// every service that an account uses stays far below.
-const maxMethods = 2000
-
-// add unites an anomaly with the group and says whether that changed anything.
-func (g *group) add(a *topics.Anomaly) bool {
-	v := &a.Visit
-	at := v.Evidence.EventTime
-	m := alert.Method{Name: v.Method, Score: a.Score, Level: a.Level, Outcome: v.Outcome, First: at, EventID: v.Evidence.EventID, Account: v.Evidence.Account}
-	if len(g.methods) == 0 {
-		g.first, g.last, g.lead, g.methods = at, at, *a, []alert.Method{m}
-		return true
-	}
-	changed := false
-	if at < g.first {
-		g.first, changed = at, true
-	}
-	if at > g.last {
-		g.last, changed = at, true
-	}
-	if leads(a, &g.lead) {
-		g.lead, changed = *a, true
-	}
-	i := slices.IndexFunc(g.methods, func(o alert.Method) bool { return o.Name == m.Name && o.Account == m.Account })
-	switch {
-	case i >= 0:
-		o := &g.methods[i]
-		before := *o
-		o.Outcome |= m.Outcome
-		if m.First < o.First {
-			o.First, o.EventID = m.First, m.EventID
-		}
-		if m.Score > o.Score {
-			o.Score, o.Level = m.Score, m.Level
-		}
-		changed = changed || *o != before
-	case len(g.methods) < maxMethods:
-		g.methods = append(g.methods, m)
-		changed = true
-	default:
-		g.dropped++
-		changed = true
-	}
-	slices.SortFunc(g.methods, func(a, b alert.Method) int {
-		return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Account, b.Account))
-	})
-	return changed
-}
-
-// leads says whether a tells more than b: the higher score, then the earlier event, then the method's name.
-func leads(a, b *topics.Anomaly) bool {
-	return cmp.Or(
-		cmp.Compare(b.Score, a.Score),
-		cmp.Compare(a.Visit.Evidence.EventTime, b.Visit.Evidence.EventTime),
-		cmp.Compare(a.Visit.Method, b.Visit.Method),
-		cmp.Compare(a.Visit.Evidence.EventID, b.Visit.Evidence.EventID),
-	) < 0
-}
-
-func (g *group) append(b []byte) []byte {
-	b = append(b, groupVersion)
-	for _, n := range []int64{g.version, g.first, g.last, g.dropped} {
-		b = binary.AppendVarint(b, n)
-	}
-	lead := g.lead.Append(nil, nil)
-	b = binary.AppendUvarint(b, uint64(len(lead)))
-	b = append(b, lead...)
-	b = binary.AppendUvarint(b, uint64(len(g.methods)))
-	for i := range g.methods {
-		m := &g.methods[i]
-		for _, s := range []string{m.Name, m.EventID, m.Account} {
-			b = binary.AppendUvarint(b, uint64(len(s)))
-			b = append(b, s...)
-		}
-		b = binary.AppendVarint(b, int64(m.Score*100+0.5))
-		b = append(b, byte(m.Level), byte(m.Outcome))
-		b = binary.AppendVarint(b, m.First)
-	}
-	return b
-}
-
-func (g *group) decode(b []byte) error {
-	bad := func(what string) error { return fmt.Errorf("%w: alert row: %s", state.ErrRow, what) }
-	if len(b) == 0 || b[0] == 0 {
-		return bad("empty")
-	}
-	if b[0] > groupVersion {
-		return fmt.Errorf("%w: alert row version %d, this build knows up to %d", state.ErrFormat, b[0], groupVersion)
-	}
-	b = b[1:]
-	ok := true
-	number := func() int64 {
-		v, n := binary.Varint(b)
-		if n <= 0 {
-			ok, b = false, nil
-			return 0
-		}
-		b = b[n:]
-		return v
-	}
-	text := func() []byte {
-		l, n := binary.Uvarint(b)
-		if n <= 0 || l > uint64(len(b)-n) {
-			ok, b = false, nil
-			return nil
-		}
-		t := b[n : n+int(l)]
-		b = b[n+int(l):]
-		return t
-	}
-	g.version, g.first, g.last, g.dropped = number(), number(), number(), number()
-	lead := text()
-	if !ok {
-		return bad("ends early")
-	}
-	if err := g.lead.Decode(lead); err != nil {
-		return bad(err.Error())
-	}
-	count, n := binary.Uvarint(b)
-	if n <= 0 || count > uint64(len(b)) {
-		return bad("methods")
-	}
-	b = b[n:]
-	g.methods = make([]alert.Method, 0, count)
-	for range count {
-		m := alert.Method{Name: string(text()), EventID: string(text()), Account: string(text())}
-		m.Score = float64(number()) / 100
-		if !ok || len(b) < 2 {
-			return bad("ends early")
-		}
-		m.Level, m.Outcome = topics.Level(b[0]), topics.Outcome(b[1])
-		b = b[2:]
-		m.First = number()
-		g.methods = append(g.methods, m)
-	}
-	if !ok || len(b) != 0 {
-		return bad("wrong length")
-	}
-	return nil
-}
+// profileMemory is how long past the window a principal is remembered that is no longer seen.
+const profileMemory = 60 * daySeconds

@@ -1,0 +1,196 @@
+package triage
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/farcall/farcall/processor/alert"
+	"github.com/farcall/farcall/topics"
+)
+
+// The points of the alert score. Each names what speaks for or against an intrusion, and how much; they add up to the score,
+// which is cut at 0 and 100. They were chosen on simulated organisations and are reported on others (loadtest/evaluate).
+const (
+	pointsNewCountry   = 35.0 // the principal was never there, and has a history
+	pointsNewRegion    = 15.0 // the same for an AWS region
+	pointsOutsideAWS   = 30.0 // a principal that was only ever seen inside AWS
+	pointsMethod       = 0.25 // of the method score, where the principal has a history
+	pointsMethodAlone  = 0.90 // of the method score, where it has none
+	pointsFirstUse     = 4.0  // for each method that the principal calls for the first time
+	pointsFirstUseMax  = 12.0
+	pointsOrganisation = 0.15 // of the score of the place over all methods
+	pointsNewClient    = 20.0
+	pointsNewKey       = 10.0
+	pointsOverlap      = 25.0 // elsewhere at a time that leaves no way
+	pointsHour         = 5.0
+	pointsDenied       = 10.0
+	pointsUsualDevice  = -20.0
+	pointsTraveller    = -10.0
+	pointsColleagues   = -10.0 // others of the organisation are there, and the device is the usual one
+)
+
+const (
+	// settledDays is after how many days of presence a place, or a principal, is no news any more.
+	settledDays = 4
+	// wholeHistory is from how many days of history on the profile speaks with its full weight.
+	wholeHistory = 5
+	// travellerCountries make a traveller.
+	travellerCountries = 3
+	// officeSize is how many others in a place make it a new office.
+	officeSize = 3
+	// sweepMethods, all denied, make a sweep.
+	sweepMethods = 3
+)
+
+// judgement is a score and a hash of all that explains it, so that a change of either is seen.
+type judgement struct {
+	score int64 // hundredths
+	why   uint64
+}
+
+func (t *Task) dayOf(pane int64) int64 { return pane / daySeconds }
+
+// weigh scores a group by what the profile says as of its first event: only what is older counts, for the intruder's own
+// sightings are in the profile by now.
+func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context) {
+	start := t.paneOf(g.first)
+	day := t.dayOf(start)
+	c := alert.Context{Since: p.since, Days: int64(p.days.before(day))}
+	if c.Since >= start {
+		c.Since = 0
+	}
+	region := strings.HasPrefix(place, "aws:")
+
+	hereDays, countries, inAWS, others := 0, 0, 0, 0
+	hourKnown := false
+	for i := range p.places {
+		e := &p.places[i]
+		if e.first >= start {
+			continue
+		}
+		if e.name == place {
+			hereDays = e.days.before(day)
+			if hereDays == 0 { // earlier on the same day
+				hereDays = 1
+			}
+			c.HereDays, c.HereSince = int64(hereDays), e.first
+			continue
+		}
+		others++
+		if strings.HasPrefix(e.name, "aws:") {
+			inAWS++
+		} else {
+			countries++
+		}
+		hourKnown = hourKnown || e.hours.near(hourOfWeek(start))
+		c.Places = append(c.Places, alert.Seen{Name: e.name, Days: int64(e.days.before(day)), Last: min(e.last, start)})
+	}
+	slices.SortFunc(c.Places, func(a, b alert.Seen) int {
+		return cmp.Or(cmp.Compare(b.Days, a.Days), cmp.Compare(b.Last, a.Last), cmp.Compare(a.Name, b.Name))
+	})
+	c.Places = c.Places[:min(len(c.Places), alert.MaxPlaces)]
+
+	newOnes := func(names []string, known []presence) (unknown []string) {
+		for _, n := range names {
+			if e := find(known, n); e == nil || e.first >= start {
+				unknown = append(unknown, n)
+			}
+		}
+		return unknown
+	}
+	c.Clients, c.Keys, c.Networks = g.clients, g.keys, g.networks
+	c.NewClients, c.NewKeys, c.NewNetworks = newOnes(g.clients, p.clients), newOnes(g.keys, p.keys), newOnes(g.networks, p.networks)
+	c.Overlap = alert.Overlap{Place: g.overlap.place, Hours: g.overlap.hours, Kilometres: g.overlap.km}
+	if o := &g.organisation; o.Visit.Method != "" {
+		c.Organisation = o.Distribution
+		c.OrganisationScore = o.Score
+	}
+	c.OrganisationUsual = g.organisation.Visit.Method == ""
+
+	history := min(1, float64(c.Days)/wholeHistory)
+	strange := 1 - min(1, float64(hereDays)/settledDays)
+	speaks := history * strange
+	methodScore, firstUse, denied := g.lead.Score, 0, 0
+	for i := range g.methods {
+		if g.methods[i].New {
+			firstUse++
+		}
+		if g.methods[i].Outcome == topics.Denied {
+			denied++
+		}
+	}
+	add := func(name string, points float64, text string, args ...any) {
+		if points = math.Round(points*10) / 10; points == 0 {
+			return
+		}
+		c.Factors = append(c.Factors, alert.Factor{Name: name, Points: points, Text: fmt.Sprintf(text, args...)})
+	}
+	here := alert.PlaceName(place)
+	add("method", methodScore*(history*pointsMethod+(1-history)*pointsMethodAlone), "%s scores %.0f of 100 for its countries", g.lead.Visit.Method, methodScore)
+	switch {
+	case region:
+		add("new place", speaks*pointsNewRegion, "seen on %d days, never from %s", c.Days, here)
+	case hereDays > 0:
+		add("new place", speaks*pointsNewCountry, "seen in %s on %d of %d days before", here, hereDays, c.Days)
+	default:
+		add("new place", speaks*pointsNewCountry, "seen on %d days, never from %s", c.Days, here)
+	}
+	if !region && others > 0 && inAWS == others {
+		add("outside AWS", speaks*pointsOutsideAWS, "seen only inside AWS until now")
+	}
+	if firstUse > 0 {
+		add("first use", speaks*min(pointsFirstUseMax, pointsFirstUse*float64(firstUse)), "methods that it had not called in the window: %d", firstUse)
+	}
+	add("organisation", strange*pointsOrganisation*c.OrganisationScore, "%s is unusual for the whole organisation: %d others there", here, c.Organisation.Others)
+	usualDevice := len(c.NewClients) == 0 && len(c.NewKeys) == 0 && len(g.clients) > 0
+	if len(c.NewClients) > 0 {
+		add("new client", speaks*pointsNewClient, "client never used before: %s", strings.Join(c.NewClients, ", "))
+	}
+	if len(c.NewKeys) > 0 && len(p.keys) > len(c.NewKeys) {
+		add("new key", speaks*pointsNewKey, "access key never used before: %s", strings.Join(c.NewKeys, ", "))
+	}
+	if o := &c.Overlap; o.Place != "" && !region {
+		add("two places", strange*pointsOverlap, "also in %s, at least %d km away, within %d h", alert.PlaceName(o.Place), o.Kilometres, o.Hours)
+	}
+	if others > 0 && c.Days >= 10 && !hourKnown {
+		add("hour", speaks*pointsHour, "never active at this hour")
+	}
+	if len(g.methods) >= sweepMethods && denied == len(g.methods) {
+		add("denied", pointsDenied, "all of %d unusual methods were denied", denied)
+	}
+	if usualDevice && !region && c.Overlap.Place == "" {
+		add("usual device", speaks*pointsUsualDevice, "the principal's usual client and key")
+		c.Labels = append(c.Labels, "usual device")
+	}
+	if countries >= travellerCountries {
+		add("traveller", speaks*pointsTraveller, "seen in %d countries before", countries)
+		c.Labels = append(c.Labels, "traveller")
+	}
+	if c.Organisation.Others >= officeSize && usualDevice {
+		add("colleagues", speaks*pointsColleagues, "%d others of the organisation are there, and the device is the usual one", c.Organisation.Others)
+		c.Labels = append(c.Labels, "new office")
+	}
+	if c.Days < wholeHistory {
+		c.Labels = append(c.Labels, "new principal")
+	}
+	if !g.timely {
+		c.Labels = append(c.Labels, "late")
+	}
+	score := 0.0
+	for i := range c.Factors {
+		score += c.Factors[i].Points
+	}
+	return math.Round(100*min(max(score, 0), 100)) / 100, c
+}
+
+// judged hashes what a version of an alert says of its context.
+func judged(score float64, c *alert.Context) judgement {
+	h := xxhash.New()
+	fmt.Fprintf(h, "%+v", *c)
+	return judgement{score: int64(math.Round(score * 100)), why: h.Sum64()}
+}

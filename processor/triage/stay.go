@@ -1,0 +1,98 @@
+package triage
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/farcall/farcall/state"
+)
+
+// stay is a principal's being in one place without a long pause: what one alert is about. The stays of a principal have a row
+// of their own beside its profile, because where one ends and the next begins depends on the order in which records come, and
+// nothing in a profile does.
+type stay struct {
+	place       string
+	day         int64 // on which it began when it was noticed: with principal and place it makes the alert's id
+	first, last int64 // panes
+	alerted     bool
+	settled     bool // the place was no news to the principal when it began
+}
+
+// StayGap is how long a principal may be unseen in a place before another stay begins: longer than a weekend.
+const StayGap = 72 * time.Hour
+
+const (
+	stayGap = int64(StayGap / time.Second)
+	// maxStay is how long a stay may take before the next begins, so that an alert has an end.
+	maxStay = 30 * daySeconds
+	// maxStays of one principal are remembered, those that began last.
+	maxStays = 16
+)
+
+// holds says whether a pane belongs to the stay.
+func (s *stay) holds(pane int64) bool {
+	first, last := min(s.first, pane), max(s.last, pane)
+	return pane >= s.first-stayGap && pane <= s.last+stayGap && last-first <= maxStay
+}
+
+// stays are ordered by their first pane.
+type stays []stay
+
+// at returns the stay that a pane in a place belongs to, a new one if there is none, and whether that changed anything. settled
+// says whether the place is no news to the principal: what happens there from then on is another stay, if nobody was woken over
+// the one that made it so.
+func (l *stays) at(place string, pane int64, settled bool) (s *stay, changed bool) {
+	i := slices.IndexFunc(*l, func(s stay) bool { return s.place == place && s.holds(pane) && (s.alerted || s.settled == settled) })
+	if i < 0 {
+		if len(*l) >= maxStays {
+			*l = slices.Delete(*l, 0, 1)
+		}
+		i, _ = slices.BinarySearchFunc(*l, pane, func(s stay, pane int64) int {
+			if s.first <= pane {
+				return -1
+			}
+			return 1
+		})
+		*l = slices.Insert(*l, i, stay{place: strings.Clone(place), day: pane - pane%daySeconds, first: pane, last: pane, settled: settled})
+		return &(*l)[i], true
+	}
+	s = &(*l)[i]
+	if pane < s.first || pane > s.last {
+		s.first, s.last, changed = min(s.first, pane), max(s.last, pane), true
+	}
+	return s, changed
+}
+
+const staysVersion = 1
+
+func (l stays) append(b []byte) []byte {
+	b = append(b, staysVersion)
+	b = binary.AppendVarint(b, int64(len(l)))
+	for i := range l {
+		s := &l[i]
+		b = binary.AppendUvarint(b, uint64(len(s.place)))
+		b = append(b, s.place...)
+		for _, n := range [...]int64{s.day, s.first, s.last} {
+			b = binary.AppendVarint(b, n)
+		}
+		b = append(b, truth(s.alerted), truth(s.settled))
+	}
+	return b
+}
+
+func (l *stays) decode(b []byte) error {
+	if len(b) == 0 || b[0] == 0 {
+		return fmt.Errorf("%w: stays: empty", state.ErrRow)
+	}
+	if b[0] > staysVersion {
+		return fmt.Errorf("%w: stays version %d, this build knows up to %d", state.ErrFormat, b[0], staysVersion)
+	}
+	r := rowReader{b: b[1:]}
+	for range r.count() {
+		*l = append(*l, stay{place: r.text(), day: r.number(), first: r.number(), last: r.number(), alerted: r.truth(), settled: r.truth()})
+	}
+	return r.end("stays")
+}
