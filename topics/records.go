@@ -279,11 +279,14 @@ const HeaderImported = "farcall.import"
 // its distribution is that of the organisation. No method has this name, for theirs hold a colon.
 const AnyMethod = "*"
 
+// ClientSystem stands between the tool and the system in the name of a client.
+const ClientSystem = " on "
+
 // Sighting is the presence of one principal in one (place, network, client, key, pane), told by route to triage for the
 // principal's profile.
 type Sighting struct {
 	Network string // "AS<number>", or "" without an ASN database
-	Client  string // class of the user agent
+	Client  string // tool of the user agent, and ClientSystem and the system it runs on where the text has one
 	KeyID   string // long-term access key; "" for the keys of sessions, which are always new
 	// Visit is that of the event that it was told for: who, where, when, and the evidence for an alert that no method alone
 	// makes.

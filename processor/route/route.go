@@ -88,6 +88,7 @@ type Task struct {
 	rules   []compiled
 	visits  *told
 	seen    *told
+	clients clients
 	horizon int64
 	stats   *Stats
 
@@ -107,7 +108,7 @@ func NewTask(cfg Config, locator *geo.Locator, now func() time.Time, horizon int
 	t := &Task{
 		cfg: cfg, pane: int64(cfg.Pane / time.Second), now: now, dec: cloudtrail.NewDecoder(cfg.Limits),
 		look: locator.NewLookup(), horizon: horizon, stats: stats,
-		visits: newTold(cfg.MemoryEntries), seen: newTold(cfg.MemoryEntries),
+		visits: newTold(cfg.MemoryEntries), seen: newTold(cfg.MemoryEntries), clients: clients{},
 	}
 	for _, r := range cfg.Ignore {
 		c, err := r.compile()
@@ -265,7 +266,7 @@ func (t *Task) ignored(e *cloudtrail.Event) string {
 func (t *Task) firstSighting(e *cloudtrail.Event, pane int64, place string) bool {
 	t.hashed = append(t.hashed[:0], t.principal...)
 	t.hashed = append(append(t.hashed, 0), place...)
-	t.hashed = append(append(t.hashed, 0), client(e.UserAgent)...)
+	t.hashed = append(append(t.hashed, 0), t.clients.name(e.UserAgent)...)
 	t.hashed = append(append(t.hashed, 0), longTerm(e.UserIdentity.AccessKeyID)...)
 	return t.seen.first(pane, xxhash.Sum64(t.hashed))
 }
@@ -280,7 +281,7 @@ func longTerm(key string) string {
 
 // tellSighting tells triage of the visit v, whose encoded form is in t.buf.
 func (t *Task) tellSighting(e *cloudtrail.Event, v *topics.Visit) {
-	s := topics.Sighting{Client: client(e.UserAgent), KeyID: longTerm(e.UserIdentity.AccessKeyID), Visit: *v}
+	s := topics.Sighting{Client: t.clients.name(e.UserAgent), KeyID: longTerm(e.UserIdentity.AccessKeyID), Visit: *v}
 	t.stats.Sightings++
 	t.more = s.Append(t.more[:0], t.buf)
 	t.out.Sighting(s.Key(), t.more)

@@ -98,6 +98,27 @@ func (t trail) nearest(o trail, unit int64) (int64, bool) {
 	return best, ok
 }
 
+// until leaves of a trail the units before unit.
+func (t trail) until(unit int64) trail {
+	switch d := t.end - unit + 1; {
+	case d <= 0:
+		return t
+	case d >= 64:
+		return trail{}
+	default:
+		return trail{t.end - d, t.bits >> d}
+	}
+}
+
+// meets says whether two trails have a unit in common.
+func (t trail) meets(o trail) bool {
+	if t.end < o.end {
+		t, o = o, t
+	}
+	d := t.end - o.end
+	return d < 64 && t.bits>>d&o.bits != 0
+}
+
 // weekHours is a set of the hours of the week, UTC, Monday first.
 type weekHours [3]uint64
 

@@ -10,6 +10,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/farcall/farcall/processor/alert"
+	"github.com/farcall/farcall/processor/geo"
 	"github.com/farcall/farcall/topics"
 )
 
@@ -25,6 +26,7 @@ const (
 	pointsFirstUseMax  = 12.0
 	pointsOrganisation = 0.15 // of the score of the place over all methods
 	pointsNewClient    = 20.0
+	pointsNewTool      = 8.0 // only the tool is new, the system is not
 	pointsNewKey       = 10.0
 	pointsOverlap      = 25.0 // elsewhere at a time that leaves no way
 	pointsHour         = 5.0
@@ -149,12 +151,20 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 	add("organisation", strange*pointsOrganisation*c.OrganisationScore, "%s is unusual for the whole organisation: %d others there", here, c.Organisation.Others)
 	usualDevice := len(c.NewClients) == 0 && len(c.NewKeys) == 0 && len(g.clients) > 0
 	if len(c.NewClients) > 0 {
-		add("new client", speaks*pointsNewClient, "client never used before: %s", strings.Join(c.NewClients, ", "))
+		points, text := pointsNewClient, "client never used before: %s"
+		if !slices.ContainsFunc(c.NewClients, func(n string) bool { return !knowsSystem(p, n, start) }) {
+			points, text = pointsNewTool, "tool never used before, on a system that was: %s"
+		}
+		add("new client", speaks*points, text, strings.Join(c.NewClients, ", "))
 	}
 	if len(c.NewKeys) > 0 && len(p.keys) > len(c.NewKeys) {
 		add("new key", speaks*pointsNewKey, "access key never used before: %s", strings.Join(c.NewKeys, ", "))
 	}
-	if o := &c.Overlap; o.Place != "" && !region {
+	shared := t.shared(p, place, start)
+	if shared {
+		c.Labels = append(c.Labels, "shared principal")
+	}
+	if o := &c.Overlap; o.Place != "" && !region && !shared {
 		add("two places", strange*pointsOverlap, "also in %s, at least %d km away, within %d h", alert.PlaceName(o.Place), o.Kilometres, o.Hours)
 	}
 	if others > 0 && c.Days >= 10 && !hourKnown {
@@ -186,6 +196,36 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 		score += c.Factors[i].Points
 	}
 	return math.Round(100*min(max(score, 0), 100)) / 100, c
+}
+
+// knowsSystem says whether the principal used another client on the same system before start.
+func knowsSystem(p *profile, client string, start int64) bool {
+	_, system, ok := strings.Cut(client, topics.ClientSystem)
+	return ok && slices.ContainsFunc(p.clients, func(k presence) bool {
+		_, known, _ := strings.Cut(k.name, topics.ClientSystem)
+		return known == system && k.first < start
+	})
+}
+
+// shared says whether several people seem to use the principal: before start it was in two places at once, with no way
+// between them.
+func (t *Task) shared(p *profile, place string, start int64) bool {
+	for i := range p.places {
+		a := &p.places[i]
+		if a.name == place || a.first >= start {
+			continue
+		}
+		for j := range p.places[:i] {
+			b := &p.places[j]
+			if b.name == place || b.first >= start {
+				continue
+			}
+			if km, ok := geo.Distance(a.name, b.name); ok && km > impossibleSpeed && a.panes.until(start/t.width).meets(b.panes) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // judged hashes what a version of an alert says of its context.
