@@ -114,6 +114,19 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 	}
 	c.OrganisationUsual = g.organisation.Visit.Method == ""
 
+	if _, no := slices.BinarySearch(p.refused, place); no {
+		hereDays = 0
+		c.Labels = append(c.Labels, "malicious before")
+	}
+	switch g.verdict {
+	case benign:
+		c.Labels = append(c.Labels, "benign")
+	case malicious:
+		c.Labels = append(c.Labels, "malicious")
+	}
+	if _, yes := slices.BinarySearch(p.accepted, place); yes {
+		hereDays = settledDays
+	}
 	history := min(1, float64(c.Days)/wholeHistory)
 	strange := 1 - min(1, float64(hereDays)/settledDays)
 	speaks := history * strange
