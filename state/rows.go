@@ -23,6 +23,7 @@ const (
 	prefixStays     = 'e' // principal → its stays, which its alerts are about
 	prefixException = 'x' // exception id → exception
 	prefixCap       = 'k' // one row: how many alerts there were
+	prefixSince     = 'o' // account, or nothing for all → first pane
 )
 
 // ErrRow is wrapped by every error about the bytes of a row.
@@ -549,3 +550,9 @@ func ExceptionKey(id string) []byte { return append([]byte{prefixException}, id.
 
 // CapKey is the key of the row that remembers how many alerts there were.
 func CapKey() []byte { return []byte{prefixCap} }
+
+// SincePrefix is the common prefix of all rows that say since when an account is known.
+func SincePrefix() []byte { return []byte{prefixSince} }
+
+// SinceKey is the key of the row that says since when an account is known, "" for all accounts together.
+func SinceKey(account string) []byte { return append([]byte{prefixSince}, account...) }

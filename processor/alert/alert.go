@@ -103,6 +103,10 @@ type Context struct {
 	Organisation      topics.Distribution
 	OrganisationScore float64
 
+	// AllSince and AccountSince are the first panes of anything, and of the account that was called, among the principals of the
+	// task: how much history there is to judge by.
+	AllSince, AccountSince int64
+
 	Earlier int64    // alerts about the principal that began before
 	Labels  []string // what the stay looks like
 	Factors []Factor // they add up to the score, which is cut at 0 and 100

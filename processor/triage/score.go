@@ -66,6 +66,7 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 	if c.Since >= start {
 		c.Since = 0
 	}
+	c.AllSince, c.AccountSince = t.since[""], t.since[g.lead.Visit.Evidence.Account]
 	region := strings.HasPrefix(place, "aws:")
 
 	hereDays, countries, inAWS, others := 0, 0, 0, 0

@@ -5,9 +5,11 @@
 package triage
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/farcall/farcall/processor/alert"
@@ -67,7 +69,9 @@ type Task struct {
 	streamTime int64 // Unix milliseconds
 	day        int64 // number of the day of streamTime
 
-	exceptions []*topics.Exception // what the rows say
+	// What the rows say:
+	exceptions []*topics.Exception
+	since      map[string]int64 // account, or "" for all: first pane
 
 	anomaly  topics.Anomaly
 	sighting topics.Sighting
@@ -85,7 +89,7 @@ type Output interface {
 func NewTask(cfg Config, view state.View, streamTime int64) (*Task, error) {
 	t := &Task{cfg: cfg, view: view, width: int64(cfg.Pane / time.Second), streamTime: streamTime}
 	t.day = t.dayOf(t.paneOf(streamTime))
-	return t, t.loadExceptions()
+	return t, errors.Join(t.loadExceptions(), t.loadSince())
 }
 
 // StreamTime is the newest event time seen, in Unix milliseconds.
@@ -166,6 +170,36 @@ func (t *Task) change(principal string, created int64, out Output, do func(*chan
 	return c.verdict, nil
 }
 
+// maxAccounts bounds the accounts whose history is remembered, and maxAccountBytes their names, which outsiders write.
+const (
+	maxAccounts     = 10_000
+	maxAccountBytes = 32
+)
+
+// known notes since when an account speaks.
+func (t *Task) known(account string, pane int64) {
+	if old, ok := t.since[account]; ok && old <= pane || !ok && len(t.since) >= maxAccounts || len(account) > maxAccountBytes {
+		return
+	}
+	t.since[strings.Clone(account)] = pane
+	t.view.Set(state.SinceKey(account), binary.AppendVarint([]byte{sinceVersion}, pane))
+}
+
+const sinceVersion = 1
+
+func (t *Task) loadSince() error {
+	t.since = map[string]int64{}
+	return t.view.Scan(state.SincePrefix(), func(k, v []byte) error {
+		if len(v) > 0 && v[0] > sinceVersion {
+			return fmt.Errorf("%w: since row version %d, this build knows up to %d", state.ErrFormat, v[0], sinceVersion)
+		}
+		r := rowReader{b: v}
+		r.byte()
+		t.since[string(k[len(state.SincePrefix()):])] = r.number()
+		return r.end("since")
+	})
+}
+
 // load decodes a row, if there is one.
 func (t *Task) load(key []byte, decode func([]byte) error) error {
 	b, err := t.view.Get(key)
@@ -194,6 +228,8 @@ func (c *change) sighting(s *topics.Sighting) error {
 		return nil
 	}
 	c.profileChanged = true
+	c.t.known("", v.Pane)
+	c.t.known(v.Evidence.Account, v.Pane)
 	// Being in a place that is no news is worth no alert, unless one is growing.
 	grows := func(s stay) bool { return s.place == v.Place && s.alerted && s.holds(v.Pane) }
 	if !c.settled(v) || slices.ContainsFunc(c.stays, grows) {
