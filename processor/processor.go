@@ -86,7 +86,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 		Raw: cfg.Topics.Raw, Names: topics.NamesFor(cfg.Topics.Prefix), Start: stream.Start(cfg.Route.Start),
 		OutOfRange: stream.OutOfRange(cfg.Route.OnOffsetOutOfRange), Partitions: cfg.Topics.Partitions,
 		Route: cfg.RouteConfig(), Detect: cfg.DetectConfig(), Triage: cfg.TriageConfig(),
-		Locator: locator, Breaker: route.NewBreaker(cfg.Route.MaxBadShare), Metrics: o.Metrics, Now: time.Now, Version: Version,
+		Locator: locator, Breaker: route.NewBreaker(cfg.Route.MaxBadShare), Metrics: o.Metrics, Log: o.Log, Now: time.Now, Version: Version,
 	}.Build()
 	stages = slices.DeleteFunc(stages, func(s stream.Stage) bool { return !slices.Contains(cfg.Stages, s.Name) })
 

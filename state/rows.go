@@ -16,11 +16,14 @@ import (
 
 // Prefixes of the rows, the first byte of their keys. They are on disk: never reuse one.
 const (
-	prefixPane    = 'w' // method 0x00 pane block → places with their principals
-	prefixSeen    = 's' // method → first and last pane of every place
-	prefixAlert   = 'a' // alert id → what was alerted so far
-	prefixProfile = 'p' // principal → what is known of it
-	prefixStays   = 'e' // principal → its stays, which its alerts are about
+	prefixPane      = 'w' // method 0x00 pane block → places with their principals
+	prefixSeen      = 's' // method → first and last pane of every place
+	prefixAlert     = 'a' // alert id → what was alerted so far
+	prefixProfile   = 'p' // principal → what is known of it
+	prefixStays     = 'e' // principal → its stays, which its alerts are about
+	prefixException = 'x' // exception id → exception
+	prefixCap       = 'k' // one row: how many alerts there were
+	prefixSince     = 'o' // account, or nothing for all → first pane
 )
 
 // ErrRow is wrapped by every error about the bytes of a row.
@@ -136,8 +139,8 @@ func (c *Cell) put(hash uint64, o topics.Outcome) {
 	}
 }
 
-// PaneRow is everything that one method did in one pane: its cells, sorted by place. It only ever grows, by set union, so
-// the order and the number of times that visits arrive leave no trace in it.
+// PaneRow is everything that one method did in one pane: its cells, sorted by place. Visits only make it grow, by set union, so
+// the order and the number of times that they arrive leave no trace in it; only what a person calls malicious is taken out.
 type PaneRow struct {
 	Cells []Cell
 	split bool // as stored
@@ -180,6 +183,32 @@ func (r *PaneRow) Add(place string, hash uint64, o topics.Outcome) {
 		c.add(hash, o)
 		c.dirty = true
 	}
+}
+
+// Retract takes a presence out of the row and stages what it takes to store it anew: ok is false if the place only counts, so that
+// nobody can say which bit was whose.
+func (r *PaneRow) Retract(v View, method []byte, pane int64, place string, hash uint64) (o topics.Outcome, ok bool) {
+	i, found := r.find(place)
+	if !found {
+		return 0, true
+	}
+	c := &r.Cells[i]
+	if c.allowed != nil {
+		return c.known(hash), c.known(hash) == 0
+	}
+	at, found := c.search(hash)
+	if !found {
+		return 0, true
+	}
+	if !r.fresh {
+		r.Delete(v, method, pane)
+	}
+	r.fresh = true
+	o = topics.Outcome(c.exact[at] & 3)
+	if c.exact = slices.Delete(c.exact, at, at+1); len(c.exact) == 0 {
+		r.Cells = slices.Delete(r.Cells, i, i+1)
+	}
+	return o, true
 }
 
 const paneRowVersion = 1
@@ -229,6 +258,9 @@ func (r *PaneRow) keys(method []byte, pane int64) [][]byte {
 
 // Stage writes what changed of the row since it was read. How a row is split follows from its content alone.
 func (r *PaneRow) Stage(v View, method []byte, pane int64) {
+	if len(r.Cells) == 0 {
+		return
+	}
 	size := 2
 	for i := range r.Cells {
 		size += r.Cells[i].size()
@@ -386,6 +418,14 @@ const seenRowVersion = 1
 // SeenKey is the key of a method's SeenRow.
 func SeenKey(method []byte) []byte { return append([]byte{prefixSeen}, method...) }
 
+// Forget takes a place out if it was never seen before a pane.
+func (r *SeenRow) Forget(place string, from int64) {
+	if s, ok := r.Places[place]; ok && s.First >= from {
+		delete(r.Places, place)
+		r.dirty = true
+	}
+}
+
 // Add widens the span of a place to hold pane.
 func (r *SeenRow) Add(place string, pane int64) {
 	s, ok := r.Places[place]
@@ -501,3 +541,18 @@ func StaysPrefix() []byte { return []byte{prefixStays} }
 
 // StaysKey is the key of the row of a principal's stays.
 func StaysKey(principal string) []byte { return append([]byte{prefixStays}, principal...) }
+
+// ExceptionPrefix is the common prefix of all exceptions.
+func ExceptionPrefix() []byte { return []byte{prefixException} }
+
+// ExceptionKey is the key of an exception's row.
+func ExceptionKey(id string) []byte { return append([]byte{prefixException}, id...) }
+
+// CapKey is the key of the row that remembers how many alerts there were.
+func CapKey() []byte { return []byte{prefixCap} }
+
+// SincePrefix is the common prefix of all rows that say since when an account is known.
+func SincePrefix() []byte { return []byte{prefixSince} }
+
+// SinceKey is the key of the row that says since when an account is known, "" for all accounts together.
+func SinceKey(account string) []byte { return append([]byte{prefixSince}, account...) }

@@ -11,9 +11,12 @@ type Kind byte
 
 // The kinds are written to disk and wire: never reuse a number.
 const (
-	KindVisit    Kind = 1
-	KindSighting Kind = 2
-	KindAnomaly  Kind = 3
+	KindVisit      Kind = 1
+	KindSighting   Kind = 2
+	KindAnomaly    Kind = 3
+	KindException  Kind = 4
+	KindVerdict    Kind = 5
+	KindRetraction Kind = 6
 )
 
 func (k Kind) String() string {
@@ -24,6 +27,12 @@ func (k Kind) String() string {
 		return "sighting"
 	case KindAnomaly:
 		return "anomaly"
+	case KindException:
+		return "exception"
+	case KindVerdict:
+		return "verdict"
+	case KindRetraction:
+		return "retraction"
 	}
 	return "unknown"
 }

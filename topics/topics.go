@@ -48,6 +48,8 @@ type Names struct {
 	Visits          string
 	Principals      string
 	Alerts          string
+	HeldBack        string
+	Exceptions      string
 	DeadLetters     string
 	DetectChangelog string
 	TriageChangelog string
@@ -59,6 +61,8 @@ func NamesFor(prefix string) Names {
 		Visits:          prefix + ".visits",
 		Principals:      prefix + ".principals",
 		Alerts:          prefix + ".alerts",
+		HeldBack:        prefix + ".alerts.held-back",
+		Exceptions:      prefix + ".exceptions",
 		DeadLetters:     prefix + ".dead-letters",
 		DetectChangelog: prefix + ".detect.changelog",
 		TriageChangelog: prefix + ".triage.changelog",
@@ -92,6 +96,7 @@ func Declare(o Options) []Topic {
 			"max.message.bytes":         "1048588",
 		}
 	}
+	listed := map[string]string{"cleanup.policy": "compact", "message.timestamp.type": "CreateTime", "max.message.bytes": "1048588"}
 	ts := []Topic{
 		{Name: n.Visits, Partitions: o.Partitions, Configs: stream(o.Retention), Fixed: true,
 			Why: "visits from route to detect, keyed by method: what makes the distribution of a method live in one place"},
@@ -99,6 +104,10 @@ func Declare(o Options) []Topic {
 			Why: "sightings and anomalies to triage, keyed by principal: one topic, so that its order is the order, live and replayed"},
 		{Name: n.Alerts, Partitions: 8, Configs: stream(o.AlertRetention),
 			Why: "alerts for the SIEM, keyed by alert id: later versions of an alert follow earlier ones"},
+		{Name: n.HeldBack, Partitions: 8, Configs: stream(o.AlertRetention),
+			Why: "alerts that an exception or the cap kept from the SIEM, keyed like those that went there: nothing disappears"},
+		{Name: n.Exceptions, Partitions: 1, Configs: listed,
+			Why: "what was decided to be no news, keyed by exception id: the list that people read; triage takes them from its own input"},
 		{Name: n.DeadLetters, Partitions: 4, Configs: stream(o.AlertRetention),
 			Why: "what could not be processed, with reason and coordinates"},
 		{Name: n.DetectChangelog, Partitions: o.Partitions, Configs: changelog(), Fixed: true,

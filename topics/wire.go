@@ -34,6 +34,14 @@ func (w *writer) string(s string, limit int) {
 	w.b = append(w.b, s...)
 }
 
+func (w *writer) bool(v bool) {
+	if v {
+		w.byte(1)
+	} else {
+		w.byte(0)
+	}
+}
+
 func (w *writer) bytes(p []byte) {
 	w.b = binary.AppendUvarint(w.b, uint64(len(p)))
 	w.b = append(w.b, p...)
@@ -74,6 +82,14 @@ func (r *reader) byte() byte {
 	v := r.b[0]
 	r.b = r.b[1:]
 	return v
+}
+
+func (r *reader) bool() bool {
+	v := r.byte()
+	if v > 1 {
+		r.fail("neither true nor false")
+	}
+	return v == 1
 }
 
 func (r *reader) uvarint() uint64 {

@@ -103,6 +103,10 @@ type Context struct {
 	Organisation      topics.Distribution
 	OrganisationScore float64
 
+	// AllSince and AccountSince are the first panes of anything, and of the account that was called, among the principals of the
+	// task: how much history there is to judge by.
+	AllSince, AccountSince int64
+
 	Earlier int64    // alerts about the principal that began before
 	Labels  []string // what the stay looks like
 	Factors []Factor // they add up to the score, which is cut at 0 and 100
@@ -130,6 +134,25 @@ type Alert struct {
 	// Window and Pane are the settings that the scores were made with.
 	Window, Pane time.Duration
 	Context      Context
+	// HeldBack says what kept the alert from the SIEM, "cap" or "exception"; "" if nothing did. Exception is the latter's id.
+	HeldBack, Exception string
+	// RollUp is set for an alert about alerts.
+	RollUp *RollUp
+}
+
+// RollUp announces alerts that the cap held back in a window of stream time. The rest of its Alert is that of one of them.
+type RollUp struct {
+	Held              int64
+	Low, Medium, High int64  // of these, by severity
+	Strongest         string // id of the strongest, on the topic of alerts held back
+	From, To          int64  // Unix milliseconds
+}
+
+// RollUpID is the identity of the roll-up of a window, by its start in Unix milliseconds, of one partition of triage.
+func RollUpID(partition int32, window int64) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "farcall roll-up 1\x00%d\x00%d", partition, window)
+	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // MaxMethods is how many methods an alert names.
@@ -156,6 +179,9 @@ func PlaceName(place string) string {
 
 // Title is one line that names what happened.
 func (a *Alert) Title() string {
+	if r := a.RollUp; r != nil {
+		return fmt.Sprintf("%s alerts were held back by the cap between %s and %s UTC", group(r.Held), clock(r.From), clock(r.To))
+	}
 	v := &a.Lead.Visit
 	what := v.Method
 	if n := int64(len(a.Methods)) + a.Dropped - 1; n == 1 {
@@ -168,6 +194,9 @@ func (a *Alert) Title() string {
 
 // Reason says in one sentence what speaks for an intrusion and against it, with the counts behind it.
 func (a *Alert) Reason() string {
+	if r := a.RollUp; r != nil {
+		return fmt.Sprintf("%s of high severity, %s medium, %s low; the strongest scores %.0f: alert %s on the topic of alerts held back", group(r.High), group(r.Medium), group(r.Low), a.Score, r.Strongest)
+	}
 	parts := []string{a.where()}
 	c := &a.Context
 	if o := &c.Overlap; o.Place != "" {
@@ -251,6 +280,8 @@ func (a *Alert) unusual() string {
 	}
 	return b.String()
 }
+
+func clock(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04") }
 
 func day(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.DateOnly) }
 

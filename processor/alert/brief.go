@@ -19,6 +19,10 @@ type Brief struct {
 	Time                             time.Time
 	Method, Principal, Place, Source string
 	EventID                          string
+	Account, Target, Role            string // account of the caller, and the one that was called
+	Clients, Networks, Methods       []string
+	HeldBack                         string
+	RollUp                           bool
 }
 
 // ParseBrief reads an ECS document that this or an older farcall wrote.
@@ -31,11 +35,26 @@ func ParseBrief(doc []byte) (Brief, error) {
 	if err != nil || d.Farcall.AlertID == "" {
 		return Brief{}, fmt.Errorf("alert is no ECS document of farcall: no alert id or time in %.100q", doc)
 	}
-	return Brief{
+	b := Brief{
+		Account: d.AWS.CloudTrail.UserIdentity.AccountID, Target: d.AWS.CloudTrail.RecipientAccountID, Clients: d.Farcall.Profile.Clients, Networks: d.Farcall.Profile.Networks,
+		HeldBack: d.Farcall.HeldBack, RollUp: d.Farcall.RollUp != nil,
 		ID: d.Farcall.AlertID, Message: d.Message, Reason: d.Event.Reason, Severity: d.Farcall.Severity, Version: d.Farcall.Version,
 		MethodsTotal: d.Farcall.MethodsTotal, Score: d.Farcall.Score, Time: at, Method: d.Farcall.Method, Principal: d.Farcall.Principal,
 		Place: d.Farcall.Place, Source: d.Source.Address, EventID: d.AWS.CloudTrail.EventID,
-	}, nil
+	}
+	if i := d.AWS.CloudTrail.UserIdentity.SessionContext.SessionIssuer; i != nil {
+		b.Role = RoleName(i.ARN)
+	}
+	for _, m := range d.Farcall.Methods {
+		b.Methods = append(b.Methods, m.Name)
+	}
+	return b, nil
+}
+
+// RoleName is the last part of a role's ARN, "" of anything else.
+func RoleName(arn string) string {
+	_, role, _ := strings.Cut(arn, ":role/")
+	return role[strings.LastIndexByte(role, '/')+1:]
 }
 
 // Brief is the brief of an alert that was not encoded.

@@ -184,6 +184,10 @@ type (
 		Overlap      *ecsOverlap    `json:"overlap,omitempty"`
 		Organisation ecsOrg         `json:"organisation"`
 		Earlier      int64          `json:"earlier_alerts"`
+		History      ecsHistory     `json:"history"`
+		HeldBack     string         `json:"held_back,omitempty"`
+		Exception    string         `json:"exception,omitempty"`
+		RollUp       *ecsRollUp     `json:"roll_up,omitempty"`
 		GeoBuild     string         `json:"geo_build"`
 		Source       ecsCoordinates `json:"source"`
 	}
@@ -208,6 +212,21 @@ type (
 		Name   string  `json:"name"`
 		Visits int64   `json:"visits"`
 		Share  float64 `json:"share"`
+	}
+	ecsHistory struct {
+		OrganisationDays int64 `json:"organisation_days"`
+		AccountDays      int64 `json:"account_days"`
+		MethodDays       int64 `json:"method_days"`
+		PrincipalDays    int64 `json:"principal_days"`
+	}
+	ecsRollUp struct {
+		Held      int64  `json:"held"`
+		Low       int64  `json:"low"`
+		Medium    int64  `json:"medium"`
+		High      int64  `json:"high"`
+		Strongest string `json:"strongest"`
+		From      string `json:"from"`
+		To        string `json:"to"`
 	}
 	ecsFactor struct {
 		Name   string  `json:"name"`
@@ -396,6 +415,17 @@ func (a *Alert) ECS(version string) ([]byte, error) {
 func (a *Alert) context(f *ecsFarcall) {
 	c := &a.Context
 	f.Factors, f.Labels, f.Earlier = []ecsFactor{}, append([]string{}, c.Labels...), c.Earlier
+	days := func(since int64) int64 {
+		if since == 0 {
+			return 0
+		}
+		return max(0, (a.First/1000-since)/(24*3600))
+	}
+	f.History = ecsHistory{days(c.AllSince), days(c.AccountSince), days(a.Lead.Distribution.MethodSince), days(c.Since)}
+	f.HeldBack, f.Exception = a.HeldBack, a.Exception
+	if r := a.RollUp; r != nil {
+		f.RollUp = &ecsRollUp{r.Held, r.Low, r.Medium, r.High, r.Strongest, millis(r.From), millis(r.To)}
+	}
 	for _, x := range c.Factors {
 		f.Factors = append(f.Factors, ecsFactor(x))
 	}

@@ -140,6 +140,8 @@ type Route struct {
 	OnOffsetOutOfRange string `yaml:"on_offset_out_of_range" env:"ON_OFFSET_OUT_OF_RANGE"`
 	// How far an event may lie ahead of its record's timestamp before it is refused, 0s to 24h.
 	Skew time.Duration `yaml:"skew" env:"SKEW"`
+	// How far an event may lie behind the newest of its raw partition, 1m to 720h: past that it teaches and wakes nobody.
+	Late time.Duration `yaml:"late" env:"LATE"`
 	// Largest CloudTrail record, in bytes of JSON, 1 KiB to 16 MiB.
 	RecordBytes int `yaml:"record_bytes" env:"RECORD_BYTES"`
 	// Levels of objects and arrays in a record, 8 to 1000.
@@ -178,6 +180,9 @@ type Triage struct {
 	Workers int `yaml:"workers" env:"WORKERS"`
 	// Least alert score that makes an alert, from detect.floor to 100.
 	Threshold float64 `yaml:"threshold" env:"THRESHOLD"`
+	// Most alerts in 15 minutes of stream time, over the whole group, 0 to 1000000; 0: no cap. Critical ones always go out, the
+	// rest is held back on a topic of its own and announced.
+	Cap int `yaml:"cap" env:"CAP"`
 }
 
 // Stream are the settings of the transactional loop.
@@ -227,9 +232,9 @@ func Default() Config {
 		Memory:  Memory{BudgetBytes: 480 << 20},
 		State:   State{Dir: "farcall-state", CacheBytes: 64 << 20, MemTablesBytes: 64 << 20, RestoreBytes: 16 << 20, Restores: 2},
 		Geo:     Geo{CacheEntries: geo.DefaultCacheEntries, ReloadEvery: time.Minute},
-		Route:   Route{Workers: 1, Start: "earliest", OnOffsetOutOfRange: "fail", Skew: r.Skew, RecordBytes: lim.RecordBytes, Depth: lim.Depth, ExpandedBytes: lim.ExpandedBytes, MemoryEntries: r.MemoryEntries, MaxBadShare: 0.5},
+		Route:   Route{Workers: 1, Start: "earliest", OnOffsetOutOfRange: "fail", Skew: r.Skew, Late: r.Late, RecordBytes: lim.RecordBytes, Depth: lim.Depth, ExpandedBytes: lim.ExpandedBytes, MemoryEntries: r.MemoryEntries, MaxBadShare: 0.5},
 		Detect:  Detect{Workers: 1, Scope: r.Scope, Pane: d.Pane, Window: d.Window, LookBack: d.LookBack, Floor: d.Floor, CacheEntries: d.CacheEntries},
-		Triage:  Triage{Workers: 1, Threshold: tr.Threshold},
+		Triage:  Triage{Workers: 1, Threshold: tr.Threshold, Cap: tr.Cap},
 		Stream:  Stream{CommitInterval: 100 * time.Millisecond, CommitStretch: 300 * time.Millisecond, SessionTimeout: 10 * time.Second, TransactionTimeout: 10 * time.Second, RestoreStall: 3 * time.Minute, FetchMaxBytes: 4 << 20},
 		Console: Console{Listen: "127.0.0.1:9464"},
 		Log:     Log{Level: "info", Format: "text"},
@@ -410,6 +415,7 @@ func (c *Config) Validate() error {
 	oneOf("route.start", c.Route.Start, "earliest", "latest")
 	oneOf("route.on_offset_out_of_range", c.Route.OnOffsetOutOfRange, "fail", "earliest", "latest")
 	span("route.skew", c.Route.Skew, 0, 24*time.Hour)
+	span("route.late", c.Route.Late, time.Minute, 30*24*time.Hour)
 	between("route.record_bytes", int64(c.Route.RecordBytes), 1<<10, 16<<20)
 	between("route.depth", int64(c.Route.Depth), 8, 1000)
 	between("route.expanded_bytes", c.Route.ExpandedBytes, 1<<20, 1<<30)
@@ -439,6 +445,7 @@ func (c *Config) Validate() error {
 	}
 	score("detect.floor", c.Detect.Floor)
 	score("triage.threshold", c.Triage.Threshold)
+	between("triage.cap", int64(c.Triage.Cap), 0, 1_000_000)
 	if c.Detect.Floor > c.Triage.Threshold {
 		bad("triage.threshold", "%g lies below detect.floor, %g: anomalies between them never reach triage", c.Triage.Threshold, c.Detect.Floor)
 	}
@@ -484,7 +491,7 @@ func (c *Config) TopicOptions() topics.Options {
 // RouteConfig is the settings of route.
 func (c *Config) RouteConfig() route.Config {
 	return route.Config{
-		Pane: c.Detect.Pane, Skew: c.Route.Skew, Scope: c.Detect.Scope, Ignore: c.Route.Ignore, MemoryEntries: c.Route.MemoryEntries,
+		Pane: c.Detect.Pane, Skew: c.Route.Skew, Late: c.Route.Late, Scope: c.Detect.Scope, Ignore: c.Route.Ignore, MemoryEntries: c.Route.MemoryEntries,
 		Limits: cloudtrail.Limits{RecordBytes: c.Route.RecordBytes, Depth: c.Route.Depth, ExpandedBytes: c.Route.ExpandedBytes},
 	}
 }
@@ -496,7 +503,10 @@ func (c *Config) DetectConfig() detect.Config {
 
 // TriageConfig is the settings of triage.
 func (c *Config) TriageConfig() triage.Config {
-	return triage.Config{Threshold: c.Triage.Threshold, Pane: c.Detect.Pane, Window: c.Detect.Window, LookBack: c.Detect.LookBack}
+	return triage.Config{
+		Threshold: c.Triage.Threshold, Pane: c.Detect.Pane, Window: c.Detect.Window, LookBack: c.Detect.LookBack,
+		Cap: c.Triage.Cap, Partitions: c.Topics.Partitions,
+	}
 }
 
 // Client returns the options with which a Kafka client reaches the brokers. It reads the files that TLS and SASL name.

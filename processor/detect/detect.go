@@ -232,6 +232,73 @@ func (t *Task) learn(w *window, row *state.PaneRow, v *topics.Visit, hash uint64
 	}
 }
 
+// Retract takes what a principal taught about one method out of the rows again: removed presences are gone; kept ones are in
+// rows that only count, which no longer tell whose they are, and leave with their panes.
+func (t *Task) Retract(r *topics.Retraction) (removed, kept int64, err error) {
+	w, err := t.window(r.Key())
+	if err != nil {
+		return 0, 0, err
+	}
+	hash := topics.PrincipalHash(r.Principal)
+	for _, pane := range slices.Clone(w.panes) {
+		if pane < r.From || pane > r.To {
+			continue
+		}
+		row, err := t.row(w, pane)
+		if err != nil {
+			return removed, kept, err
+		}
+		known := row.Known(r.Place, hash)
+		if known == 0 {
+			continue
+		}
+		summed := pane > w.end-t.span && pane <= w.end
+		if summed {
+			w.add(row.Cell(r.Place), -1)
+		}
+		_, ok := row.Retract(t.view, w.method, pane, r.Place, hash)
+		if c := row.Cell(r.Place); summed && c != nil {
+			w.add(c, 1)
+		}
+		if !ok {
+			kept++
+			continue
+		}
+		removed++
+		w.rows[pane] = row
+		if len(row.Cells) == 0 {
+			at, _ := w.hasPane(pane)
+			w.panes = slices.Delete(w.panes, at, at+1)
+			w.cost--
+			delete(w.rows, pane)
+		}
+	}
+	if removed == 0 {
+		return removed, kept, nil
+	}
+	if !w.dirty {
+		w.dirty = true
+		t.touched = append(t.touched, w)
+	}
+	if kept == 0 {
+		others := false
+		for _, pane := range w.panes {
+			row, err := t.row(w, pane)
+			if err != nil {
+				return removed, kept, err
+			}
+			if c := row.Cell(r.Place); c != nil && c.Visits() > 0 {
+				others = true
+				break
+			}
+		}
+		if !others {
+			w.seen.Forget(r.Place, r.From)
+		}
+	}
+	return removed, kept, nil
+}
+
 // advance moves stream time on and expires the rows that no window can ask for any more.
 func (t *Task) advance(eventTime int64) error {
 	if eventTime <= t.streamTime {

@@ -491,12 +491,18 @@ type final struct {
 }
 
 func (f *final) record(tri *triage.Task, b []byte, at int64) error {
-	_, err := tri.Record(b, at, func(a *alert.Alert) error {
-		f.pending[a.ID] = a
-		return nil
-	})
+	_, err := tri.Record(b, at, f)
 	return err
 }
+
+// Alert implements triage.Output.
+func (f *final) Alert(a *alert.Alert) error {
+	f.pending[a.ID] = a
+	return nil
+}
+
+// Retract implements triage.Output: files hold no verdicts.
+func (f *final) Retract(_, _ []byte) error { return nil }
 
 func (f *final) advance(at int64) error {
 	if at < f.next {

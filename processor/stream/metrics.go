@@ -27,13 +27,15 @@ type Metrics struct {
 	Dropped            *prometheus.CounterVec   // stage, reason: dead letters and everything else that raises nothing
 	PassedOver         *prometheus.CounterVec   // stage
 
-	Events  *prometheus.CounterVec // kind of source address
-	Told    *prometheus.CounterVec // record: visit, sighting
-	Repeats prometheus.Counter
-	Ratio   prometheus.Gauge       // events per record told
-	Visits  *prometheus.CounterVec // verdict
-	Triaged *prometheus.CounterVec // verdict
-	Latency prometheus.Histogram   // raw record's timestamp to alert written
+	Events        *prometheus.CounterVec // kind of source address
+	Told          *prometheus.CounterVec // record: visit, presence, sighting
+	Repeats       prometheus.Counter
+	Ratio         prometheus.Gauge       // events per record told
+	Visits        *prometheus.CounterVec // verdict
+	Triaged       *prometheus.CounterVec // verdict
+	HeldBack      *prometheus.CounterVec // why: cap, exception
+	ExceptionHits *prometheus.CounterVec // exception
+	Latency       prometheus.Histogram   // raw record's timestamp to alert written
 
 	mu           sync.Mutex
 	workers      []*worker
@@ -76,6 +78,8 @@ func NewMetrics() *Metrics {
 	m.Told = counter("told_total", "Records that route wrote for presences.", "record")
 	m.Visits = counter("visits_total", "Visits received by detect, by verdict.", "verdict")
 	m.Triaged = counter("triaged_total", "Records received by triage, by verdict.", "verdict")
+	m.HeldBack = counter("alerts_held_back_total", "Versions of alerts kept from the SIEM, by why: cap or exception.", "why")
+	m.ExceptionHits = counter("exception_hits_total", "Versions of alerts that fell under an exception, by its id.", "exception")
 	m.Tasks = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "farcall_tasks", Help: "Partitions of this process by phase."}, []string{"stage", "phase"})
 	m.Repeats = prometheus.NewCounter(prometheus.CounterOpts{Name: "farcall_repeats_total", Help: "Events whose presence was told before."})
 	m.Ratio = prometheus.NewGauge(prometheus.GaugeOpts{Name: "farcall_telling_ratio", Help: "Events read per record told since the start of the process."})

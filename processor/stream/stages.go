@@ -3,6 +3,7 @@ package stream
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -31,6 +32,7 @@ type Stages struct {
 	Locator    *geo.Locator
 	Breaker    *route.Breaker
 	Metrics    *Metrics
+	Log        *slog.Logger
 	Now        func() time.Time // the clock of route
 	Version    string           // of this build, for the alerts
 }
@@ -144,6 +146,9 @@ type detectTask struct {
 }
 
 func (t *detectTask) Process(r *kgo.Record, out *Output) error {
+	if topics.KindOf(r.Value) == topics.KindRetraction {
+		return t.retract(r, out)
+	}
 	if err := t.visit.Decode(r.Value); err != nil {
 		return dataError("detect", r, err, out)
 	}
@@ -164,6 +169,24 @@ func (t *detectTask) Process(r *kgo.Record, out *Output) error {
 	return nil
 }
 
+func (t *detectTask) retract(r *kgo.Record, out *Output) error {
+	var back topics.Retraction
+	if err := back.Decode(r.Value); err != nil {
+		return dataError("detect", r, err, out)
+	}
+	removed, kept, err := t.Retract(&back)
+	if err != nil {
+		return err
+	}
+	t.s.Metrics.Visits.WithLabelValues("retracted").Add(float64(removed))
+	t.s.Metrics.Visits.WithLabelValues("irretrievable").Add(float64(kept))
+	if kept > 0 {
+		t.s.Log.Warn("visits can't be taken back: their rows only count, and leave with the window", "method", back.Method, "place", back.Place, "principal", back.Principal,
+			"visits", kept, "alert", back.AlertID)
+	}
+	return nil
+}
+
 func (t *detectTask) Flush() error {
 	t.Task.Flush()
 	return nil
@@ -173,7 +196,9 @@ func (s Stages) triage() Stage {
 	return Stage{
 		Name: "triage", Inputs: []string{s.Names.Principals}, Changelog: s.Names.TriageChangelog, Fingerprint: s.Triage.Fingerprint(), Start: Earliest, Partitions: s.Partitions,
 		Open: func(i TaskInfo) (Task, error) {
-			t, err := triage.NewTask(s.Triage, i.View, i.StreamTime)
+			cfg := s.Triage
+			cfg.Partition, cfg.Partitions = i.Partition, max(s.Partitions, 1)
+			t, err := triage.NewTask(cfg, i.View, i.StreamTime)
 			return &triageTask{Task: t, s: s}, err
 		},
 	}
@@ -182,21 +207,40 @@ func (s Stages) triage() Stage {
 // triageTask feeds anomalies and sightings to triage and writes the alerts.
 type triageTask struct {
 	*triage.Task
-	s Stages
+	s   Stages
+	out *Output
+}
+
+// Alert implements triage.Output.
+func (t *triageTask) Alert(a *alert.Alert) error {
+	topic := t.s.Names.Alerts
+	if a.HeldBack != "" {
+		topic = t.s.Names.HeldBack
+		t.s.Metrics.HeldBack.WithLabelValues(a.HeldBack).Inc()
+	}
+	if a.Exception != "" {
+		t.s.Metrics.ExceptionHits.WithLabelValues(a.Exception).Inc()
+	}
+	rec, err := AlertRecord(topic, a, t.s.Version)
+	if err != nil {
+		return err
+	}
+	t.out.Produce(rec)
+	if d := a.Lead.Visit.Evidence.Delivered; d > 0 && a.HeldBack == "" && a.RollUp == nil {
+		t.s.Metrics.Latency.Observe(max(0, t.s.Now().Sub(time.UnixMilli(d)).Seconds()))
+	}
+	return nil
+}
+
+// Retract implements triage.Output.
+func (t *triageTask) Retract(key, value []byte) error {
+	t.out.Produce(&kgo.Record{Topic: t.s.Names.Visits, Key: key, Value: value})
+	return nil
 }
 
 func (t *triageTask) Process(r *kgo.Record, out *Output) error {
-	verdict, err := t.Record(r.Value, r.Timestamp.UnixMilli(), func(a *alert.Alert) error {
-		rec, err := AlertRecord(t.s.Names.Alerts, a, t.s.Version)
-		if err != nil {
-			return err
-		}
-		out.Produce(rec)
-		if d := a.Lead.Visit.Evidence.Delivered; d > 0 {
-			t.s.Metrics.Latency.Observe(max(0, t.s.Now().Sub(time.UnixMilli(d)).Seconds()))
-		}
-		return nil
-	})
+	t.out = out
+	verdict, err := t.Record(r.Value, r.Timestamp.UnixMilli(), t)
 	if errors.Is(err, topics.ErrCorrupt) {
 		return dataError("triage", r, err, out)
 	}

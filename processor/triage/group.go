@@ -17,7 +17,8 @@ import (
 // that they do not depend on the order in which they came.
 type group struct {
 	version     int64 // grows with every change
-	alerted     bool  // it crossed the threshold once
+	route       route // where its versions go
+	verdict     verdict
 	timely      bool  // not all of it came late or was imported
 	first, last int64 // event times, Unix milliseconds; last may lie before first, where only its pane is known
 	outcome     topics.Outcome
@@ -34,6 +35,25 @@ type group struct {
 
 	told judgement // as the last version had it
 }
+
+// route is where the versions of an alert go. It is on disk: never reuse a number.
+type route byte
+
+const (
+	untold   route = 0 // nowhere: it never crossed the threshold
+	sent     route = 1 // to the SIEM
+	capped   route = 2 // held back by the cap
+	excepted route = 3 // held back by an exception
+)
+
+// verdict is what a person found an alert to be. It is on disk: never reuse a number.
+type verdict byte
+
+const (
+	undecided verdict = 0
+	benign    verdict = 1
+	malicious verdict = 2
+)
 
 // overlap is what the principal did elsewhere at a time that leaves no way between the two places.
 type overlap struct {
@@ -175,7 +195,7 @@ func (g *group) append(b []byte) []byte {
 		b = append(b, s...)
 	}
 	number(g.version)
-	b = append(b, truth(g.alerted), truth(g.timely), byte(g.outcome))
+	b = append(b, byte(g.route), byte(g.verdict), truth(g.timely), byte(g.outcome))
 	number(g.first)
 	number(g.last)
 	number(g.anomalies)
@@ -221,7 +241,7 @@ func (g *group) decode(b []byte) error {
 	}
 	r := rowReader{b: b[1:]}
 	g.version = r.number()
-	g.alerted, g.timely, g.outcome = r.truth(), r.truth(), topics.Outcome(r.byte())
+	g.route, g.verdict, g.timely, g.outcome = route(r.byte()), verdict(r.byte()), r.truth(), topics.Outcome(r.byte())
 	g.first, g.last, g.anomalies, g.dropped = r.number(), r.number(), r.number(), r.number()
 	for _, a := range [...]*topics.Anomaly{&g.lead, &g.organisation} {
 		if v := r.bytes(); len(v) > 0 {

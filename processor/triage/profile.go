@@ -20,6 +20,8 @@ type profile struct {
 	clients     []presence
 	keys        []presence
 	networks    []presence
+	accepted    []string // places that a person found benign, sorted
+	refused     []string // places that a person found malicious, sorted: they stay news
 }
 
 // presence is when a place, a client, a key or a network was seen with a principal.
@@ -217,6 +219,44 @@ func (t *Task) learn(p *profile, s *topics.Sighting) bool {
 	return changed
 }
 
+// settled says whether a place is no news to the principal, as of a day.
+func (p *profile) settled(place string, day int64) bool {
+	if _, no := slices.BinarySearch(p.refused, place); no {
+		return false
+	}
+	if _, yes := slices.BinarySearch(p.accepted, place); yes {
+		return true
+	}
+	here := find(p.places, place)
+	return here != nil && here.days.before(day) >= settledDays
+}
+
+// decide notes what a person found a stay to be.
+func (p *profile) decide(e *stay, malicious bool) {
+	in, out := &p.accepted, &p.refused
+	if malicious {
+		in, out = out, in
+	}
+	if at, found := slices.BinarySearch(*out, e.place); found {
+		*out = slices.Delete(*out, at, at+1)
+	}
+	if at, found := slices.BinarySearch(*in, e.place); !found && len(*in) < maxPlaces {
+		*in = slices.Insert(*in, at, e.place)
+	}
+}
+
+// unlearn takes out what the profile knows from a stay alone.
+func (p *profile) unlearn(g *group, e *stay) {
+	since := e.first
+	p.places = slices.DeleteFunc(p.places, func(o presence) bool { return o.name == e.place && o.first >= since })
+	for _, l := range [...]struct {
+		list  *[]presence
+		names []string
+	}{{&p.clients, g.clients}, {&p.keys, g.keys}, {&p.networks, g.networks}} {
+		*l.list = slices.DeleteFunc(*l.list, func(o presence) bool { return o.first >= since && slices.Contains(l.names, o.name) })
+	}
+}
+
 const profileVersion = 1
 
 func (p *profile) append(b []byte) []byte {
@@ -247,6 +287,12 @@ func (p *profile) append(b []byte) []byte {
 					b = binary.LittleEndian.AppendUint64(b, h)
 				}
 			}
+		}
+	}
+	for _, list := range [...][]string{p.accepted, p.refused} {
+		number(int64(len(list)))
+		for _, s := range list {
+			text(s)
 		}
 	}
 	return b
@@ -280,6 +326,11 @@ func (p *profile) decode(b []byte) error {
 				}
 			}
 			*list = append(*list, e)
+		}
+	}
+	for _, list := range [...]*[]string{&p.accepted, &p.refused} {
+		for range r.count() {
+			*list = append(*list, r.text())
 		}
 	}
 	return r.end("profile")

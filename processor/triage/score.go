@@ -66,6 +66,7 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 	if c.Since >= start {
 		c.Since = 0
 	}
+	c.AllSince, c.AccountSince = t.since[""], t.since[g.lead.Visit.Evidence.Account]
 	region := strings.HasPrefix(place, "aws:")
 
 	hereDays, countries, inAWS, others := 0, 0, 0, 0
@@ -114,6 +115,19 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 	}
 	c.OrganisationUsual = g.organisation.Visit.Method == ""
 
+	if _, no := slices.BinarySearch(p.refused, place); no {
+		hereDays = 0
+		c.Labels = append(c.Labels, "malicious before")
+	}
+	switch g.verdict {
+	case benign:
+		c.Labels = append(c.Labels, "benign")
+	case malicious:
+		c.Labels = append(c.Labels, "malicious")
+	}
+	if _, yes := slices.BinarySearch(p.accepted, place); yes {
+		hereDays = settledDays
+	}
 	history := min(1, float64(c.Days)/wholeHistory)
 	strange := 1 - min(1, float64(hereDays)/settledDays)
 	speaks := history * strange

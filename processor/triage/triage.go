@@ -5,9 +5,11 @@
 package triage
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/farcall/farcall/processor/alert"
@@ -20,11 +22,16 @@ type Config struct {
 	Threshold    float64 // least alert score that makes an alert, 0..100
 	Pane, Window time.Duration
 	LookBack     time.Duration // how long past the window an alert is remembered, as in detect
+	// Cap is the most alerts in 15 minutes of stream time, over all Partitions together, 0 for no cap: what is critical goes out
+	// all the same, the rest is held back and announced.
+	Cap        int
+	Partitions int32
+	Partition  int32 // of the task
 }
 
 // DefaultConfig has the threshold of the rule that farcall replaces.
 func DefaultConfig() Config {
-	return Config{Threshold: 50, Pane: time.Hour, Window: 30 * 24 * time.Hour, LookBack: 24 * time.Hour}
+	return Config{Threshold: 50, Pane: time.Hour, Window: 30 * 24 * time.Hour, LookBack: 24 * time.Hour, Cap: 100, Partitions: 1}
 }
 
 // Fingerprint spells the settings that rows depend on.
@@ -40,13 +47,17 @@ const (
 	Unchanged                // an anomaly that its group held already
 	Created                  // a new alert
 	Updated                  // a new version of an alert
+	HeldBack                 // a version of an alert that an exception or the cap kept from the SIEM
+	Decided                  // an exception or a verdict
 )
 
 // Verdicts lists all verdicts.
-func Verdicts() []Verdict { return []Verdict{Sighting, Below, Unchanged, Created, Updated} }
+func Verdicts() []Verdict {
+	return []Verdict{Sighting, Below, Unchanged, Created, Updated, HeldBack, Decided}
+}
 
 func (v Verdict) String() string {
-	return [...]string{"sighting", "below", "unchanged", "created", "updated"}[v]
+	return [...]string{"sighting", "below", "unchanged", "created", "updated", "held back", "decided"}[v]
 }
 
 // Task is triage for one partition. It is not safe for concurrent use. After a transaction that aborted it must be dropped
@@ -58,15 +69,27 @@ type Task struct {
 	streamTime int64 // Unix milliseconds
 	day        int64 // number of the day of streamTime
 
+	// What the rows say:
+	exceptions []*topics.Exception
+	since      map[string]int64 // account, or "" for all: first pane
+
 	anomaly  topics.Anomaly
 	sighting topics.Sighting
+}
+
+// Output takes what triage writes.
+type Output interface {
+	// Alert takes a new version of an alert. With HeldBack it is not for the SIEM.
+	Alert(a *alert.Alert) error
+	// Retract takes a retraction for detect, encoded.
+	Retract(key, value []byte) error
 }
 
 // NewTask makes the task of a partition whose restored rows are in view. streamTime is that of the meta row.
 func NewTask(cfg Config, view state.View, streamTime int64) (*Task, error) {
 	t := &Task{cfg: cfg, view: view, width: int64(cfg.Pane / time.Second), streamTime: streamTime}
 	t.day = t.dayOf(t.paneOf(streamTime))
-	return t, nil
+	return t, errors.Join(t.loadExceptions(), t.loadSince())
 }
 
 // StreamTime is the newest event time seen, in Unix milliseconds.
@@ -80,7 +103,7 @@ func (t *Task) paneOf(millis int64) int64 {
 // Record takes one record of the principals topic: created is its timestamp in Unix milliseconds. out takes the new versions of
 // alerts that it leads to; their strings alias value. An error that wraps topics.ErrCorrupt or topics.ErrNewer is about the
 // record, any other about the state, or out's.
-func (t *Task) Record(value []byte, created int64, out func(*alert.Alert) error) (Verdict, error) {
+func (t *Task) Record(value []byte, created int64, out Output) (Verdict, error) {
 	kind := topics.KindOf(value)
 	var v *topics.Visit
 	switch kind {
@@ -94,36 +117,87 @@ func (t *Task) Record(value []byte, created int64, out func(*alert.Alert) error)
 			return 0, err
 		}
 		v = &t.anomaly.Visit
+	case topics.KindException:
+		return Decided, t.exception(value)
+	case topics.KindVerdict:
+		var d topics.Verdict
+		if err := d.Decode(value); err != nil {
+			return 0, err
+		}
+		return t.change(d.Principal, created, out, func(c *change) error {
+			c.verdict = Decided
+			return c.decide(&d)
+		})
 	default:
-		return 0, fmt.Errorf("%w: kind %d is neither a sighting nor an anomaly", topics.ErrCorrupt, kind)
+		return 0, fmt.Errorf("%w: kind %d is none that triage knows", topics.ErrCorrupt, kind)
 	}
-	if err := t.advance(v.Evidence.EventTime); err != nil {
+	if err := t.advance(v.Evidence.EventTime, created); err != nil {
 		return 0, err
 	}
-	c := &change{t: t, principal: v.Principal, created: created, out: out}
-	if err := t.load(state.ProfileKey(v.Principal), c.p.decode); err != nil {
-		return 0, err
-	}
-	if err := t.load(state.StaysKey(v.Principal), c.stays.decode); err != nil {
-		return 0, err
-	}
-	var err error
-	if kind == topics.KindSighting {
-		err = c.sighting(&t.sighting)
-	} else {
+	return t.change(v.Principal, created, out, func(c *change) error {
+		if kind == topics.KindSighting {
+			return c.sighting(&t.sighting)
+		}
 		c.verdict = Unchanged
-		err = c.touch(v, func(g *group) bool { return g.add(&t.anomaly) })
-	}
-	if err != nil {
+		return c.touch(v, func(g *group) bool { return g.add(&t.anomaly) })
+	})
+}
+
+// change runs do on the profile and the stays of a principal, and stages what it changes.
+func (t *Task) change(principal string, created int64, out Output, do func(*change) error) (Verdict, error) {
+	c := &change{t: t, principal: principal, created: created, out: out}
+	if err := t.load(state.ProfileKey(principal), c.p.decode); err != nil {
 		return 0, err
+	}
+	if err := t.load(state.StaysKey(principal), c.stays.decode); err != nil {
+		return 0, err
+	}
+	if err := do(c); err != nil {
+		return 0, err
+	}
+	for i := range c.retractions {
+		r := &c.retractions[i]
+		if err := out.Retract(r.Key(), r.Append(nil)); err != nil {
+			return 0, err
+		}
 	}
 	if c.profileChanged {
-		t.view.Set(state.ProfileKey(v.Principal), c.p.append(nil))
+		t.view.Set(state.ProfileKey(principal), c.p.append(nil))
 	}
 	if c.staysChanged {
-		t.view.Set(state.StaysKey(v.Principal), c.stays.append(nil))
+		t.view.Set(state.StaysKey(principal), c.stays.append(nil))
 	}
 	return c.verdict, nil
+}
+
+// maxAccounts bounds the accounts whose history is remembered, and maxAccountBytes their names, which outsiders write.
+const (
+	maxAccounts     = 10_000
+	maxAccountBytes = 32
+)
+
+// known notes since when an account speaks.
+func (t *Task) known(account string, pane int64) {
+	if old, ok := t.since[account]; ok && old <= pane || !ok && len(t.since) >= maxAccounts || len(account) > maxAccountBytes {
+		return
+	}
+	t.since[strings.Clone(account)] = pane
+	t.view.Set(state.SinceKey(account), binary.AppendVarint([]byte{sinceVersion}, pane))
+}
+
+const sinceVersion = 1
+
+func (t *Task) loadSince() error {
+	t.since = map[string]int64{}
+	return t.view.Scan(state.SincePrefix(), func(k, v []byte) error {
+		if len(v) > 0 && v[0] > sinceVersion {
+			return fmt.Errorf("%w: since row version %d, this build knows up to %d", state.ErrFormat, v[0], sinceVersion)
+		}
+		r := rowReader{b: v}
+		r.byte()
+		t.since[string(k[len(state.SincePrefix()):])] = r.number()
+		return r.end("since")
+	})
 }
 
 // load decodes a row, if there is one.
@@ -140,10 +214,11 @@ type change struct {
 	t                            *Task
 	principal                    string
 	created                      int64
-	out                          func(*alert.Alert) error
+	out                          Output
 	p                            profile
 	stays                        stays
 	profileChanged, staysChanged bool
+	retractions                  []topics.Retraction
 	verdict                      Verdict
 }
 
@@ -153,6 +228,8 @@ func (c *change) sighting(s *topics.Sighting) error {
 		return nil
 	}
 	c.profileChanged = true
+	c.t.known("", v.Pane)
+	c.t.known(v.Evidence.Account, v.Pane)
 	// Being in a place that is no news is worth no alert, unless one is growing.
 	grows := func(s stay) bool { return s.place == v.Place && s.alerted && s.holds(v.Pane) }
 	if !c.settled(v) || slices.ContainsFunc(c.stays, grows) {
@@ -175,8 +252,7 @@ func (c *change) sighting(s *topics.Sighting) error {
 
 // settled says whether the visit's place is no news to the principal.
 func (c *change) settled(v *topics.Visit) bool {
-	here := find(c.p.places, v.Place)
-	return here != nil && here.days.before(c.t.dayOf(v.Pane)) >= settledDays
+	return c.p.settled(v.Place, c.t.dayOf(v.Pane))
 }
 
 // touch puts what a visit says into the alert of the stay that it belongs to.
@@ -225,24 +301,21 @@ func (c *change) update(e *stay, unite func(*group) bool) error {
 	g.told = told
 	g.version++
 	verdict := Below
-	wakes := score >= t.cfg.Threshold && g.timely && !g.leaderless()
-	switch {
-	case g.alerted:
-		verdict = Updated
-	case wakes:
-		verdict = Created
-		g.alerted = true
-		if !e.alerted {
-			e.alerted, c.staysChanged = true, true
+	if g.route != untold || score >= t.cfg.Threshold && g.timely && !g.leaderless() {
+		if verdict, err = c.tell(e, &g, id, score, context); err != nil {
+			return err
 		}
 	}
 	t.view.Set(key, g.append(nil))
 	if c.verdict == Unchanged || verdict > c.verdict {
 		c.verdict = verdict
 	}
-	if verdict < Created {
-		return nil
-	}
+	return nil
+}
+
+// tell writes a version of an alert to where it belongs.
+func (c *change) tell(e *stay, g *group, id string, score float64, context alert.Context) (Verdict, error) {
+	t := c.t
 	named := g.methods[:min(len(g.methods), alert.MaxMethods)]
 	a := &alert.Alert{
 		ID: id, Version: g.version, Score: score, Created: c.created, First: g.first, Last: max(g.first, g.last), Outcome: g.outcome,
@@ -254,11 +327,88 @@ func (c *change) update(e *stay, unite func(*group) bool) error {
 			a.Context.Earlier++
 		}
 	}
-	return c.out(a)
+	if g.route == sent {
+		return Updated, c.out.Alert(a)
+	}
+	if x := t.excepted(a); x != nil {
+		g.route, a.HeldBack, a.Exception = excepted, "exception", x.ID
+		return HeldBack, c.out.Alert(a)
+	}
+	if g.route == excepted && score < t.cfg.Threshold {
+		a.HeldBack = "exception"
+		return HeldBack, c.out.Alert(a)
+	}
+	if !e.alerted {
+		e.alerted, c.staysChanged = true, true
+	}
+	if alert.SeverityOf(score) < alert.Critical {
+		if g.route == capped {
+			a.HeldBack = "cap"
+			return HeldBack, c.out.Alert(a)
+		}
+		ok, b, err := t.take()
+		if err != nil {
+			return 0, err
+		}
+		var up *alert.Alert
+		if !ok {
+			g.route, a.HeldBack = capped, "cap"
+			up = t.holdBack(b, a)
+		}
+		if b != nil {
+			t.view.Set(state.CapKey(), b.append(nil))
+		}
+		if !ok {
+			if err := c.out.Alert(a); err != nil || up == nil {
+				return HeldBack, err
+			}
+			return HeldBack, c.out.Alert(up)
+		}
+	}
+	g.route = sent
+	return Created, c.out.Alert(a)
+}
+
+// decide acts on what a person found an alert to be. A benign place is no news to the principal any more; what a malicious stay
+// taught is taken back, and its place stays news.
+func (c *change) decide(d *topics.Verdict) error {
+	at := slices.IndexFunc(c.stays, func(s stay) bool { return alert.ID(c.principal, s.place, s.day) == d.AlertID })
+	if at < 0 {
+		return nil // too old: nothing is left of it
+	}
+	e := &c.stays[at]
+	c.profileChanged = true
+	c.p.decide(e, d.Malicious)
+	return c.update(e, func(g *group) bool {
+		g.verdict = benign
+		if d.Malicious {
+			g.verdict = malicious
+			c.p.unlearn(g, e)
+			c.retract(g, e, d)
+		}
+		return true
+	})
+}
+
+// retract has detect take out what the intruder taught about each method, and about the organisation.
+func (c *change) retract(g *group, e *stay, d *topics.Verdict) {
+	r := topics.Retraction{Place: e.place, Principal: c.principal, From: c.t.paneOf(g.first), To: c.t.paneOf(max(g.first, g.last)), AlertID: d.AlertID}
+	each := func(scope, method string) {
+		r.Scope, r.Method = scope, method
+		c.retractions = append(c.retractions, r)
+	}
+	each("", topics.AnyMethod)
+	for i := range g.methods {
+		scope := ""
+		if g.lead.Visit.Scope != "" {
+			scope = g.methods[i].Account
+		}
+		each(scope, g.methods[i].Name)
+	}
 }
 
 // advance moves stream time on and forgets, at each new day, what nothing can reach any more.
-func (t *Task) advance(eventTime int64) error {
+func (t *Task) advance(eventTime, now int64) error {
 	if eventTime <= t.streamTime {
 		return nil
 	}
@@ -268,6 +418,9 @@ func (t *Task) advance(eventTime int64) error {
 		return nil
 	}
 	t.day = day
+	if err := t.dropExpired(now); err != nil {
+		return err
+	}
 	keep := int64((t.cfg.Window + t.cfg.LookBack) / time.Second)
 	oldest := day*daySeconds - keep
 	var gone [][]byte

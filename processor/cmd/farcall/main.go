@@ -22,6 +22,8 @@ type cli struct {
 	Run         runCommand         `cmd:"" help:"Be a member of the consumer groups: read raw topics, write alerts."`
 	Topics      topicsCommand      `cmd:"" help:"Create farcall's topics, or check them for drift."`
 	Alerts      alertsCommand      `cmd:"" help:"Read the alerts topic."`
+	Exceptions  exceptionsCommand  `cmd:"" help:"Say what is no news: add, list, remove or test exceptions."`
+	Verdict     verdictCommand     `cmd:"" help:"Say what an alert was found to be."`
 	DeadLetters deadLettersCommand `cmd:"" help:"List what could not be read, and bring back what has been repaired."`
 	Config      configCommand      `cmd:"" help:"Print or check the configuration."`
 	Version     versionCommand     `cmd:"" help:"Print the version of this build."`

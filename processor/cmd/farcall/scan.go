@@ -52,6 +52,7 @@ func (c *scanCommand) Run(ctx context.Context) error {
 			return err
 		}
 	}
+	cfg.Triage.Cap = 0 // a scan wakes nobody: whoever reads it wants all
 	locator, err := geo.Open(geo.Options{Path: cfg.Geo.Database, CacheEntries: cfg.Geo.CacheEntries, Log: logger(cfg.Log)})
 	if err != nil {
 		return err

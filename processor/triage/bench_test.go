@@ -1,0 +1,51 @@
+package triage
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/farcall/farcall/processor/alert"
+	"github.com/farcall/farcall/state"
+	"github.com/farcall/farcall/topics"
+)
+
+type deaf struct{}
+
+func (deaf) Alert(*alert.Alert) error        { return nil }
+func (deaf) Retract(key, value []byte) error { return nil }
+
+// BenchmarkSighting is a principal at home, once an hour: what nearly all records of the principals topic are.
+func BenchmarkSighting(b *testing.B) {
+	store := newStore(b)
+	task, err := NewTask(DefaultConfig(), store, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	const principals = 1000
+	at := int64(1_700_006_400)
+	feed := func(i int) {
+		when := at + int64(i/principals)*3600
+		v := topics.Visit{
+			Method: "s3:GetObject", Principal: fmt.Sprint("111122223333/user/", i%principals), Place: "DE", Pane: when - when%3600, Outcome: topics.Allowed, Horizon: when * 1000,
+			Evidence: topics.Evidence{EventTime: when * 1000, EventID: "e", Account: "111122223333", Address: "78.47.22.10", UserAgent: "aws-cli/2.17"},
+		}
+		s := topics.Sighting{Client: "aws-cli on linux", KeyID: "AKIAEXAMPLE", Visit: v}
+		if _, err := task.Record(s.Append(nil, nil), when*1000, deaf{}); err != nil {
+			b.Fatal(err)
+		}
+		if i%10000 == 0 {
+			if err := store.Commit(state.Position{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	n := principals * 24 * 7
+	for i := range n {
+		feed(i)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		feed(n + i)
+	}
+}

@@ -1,0 +1,188 @@
+package triage
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/farcall/farcall/processor/alert"
+	"github.com/farcall/farcall/state"
+	"github.com/farcall/farcall/topics"
+)
+
+// exception takes an exception into the rows, or out of them.
+func (t *Task) exception(value []byte) error {
+	var e topics.Exception
+	if err := e.Decode(value); err != nil {
+		return err
+	}
+	if e.Removed {
+		t.view.Delete(state.ExceptionKey(e.ID))
+	} else {
+		t.view.Set(state.ExceptionKey(e.ID), value)
+	}
+	return t.loadExceptions()
+}
+
+// loadExceptions reads the exceptions: in memory is what the rows say.
+func (t *Task) loadExceptions() error {
+	t.exceptions = t.exceptions[:0]
+	err := t.view.Scan(state.ExceptionPrefix(), func(_, v []byte) error {
+		e := &topics.Exception{}
+		if err := e.Decode(slices.Clone(v)); err != nil {
+			return fmt.Errorf("%w: exception: %w", state.ErrRow, err)
+		}
+		t.exceptions = append(t.exceptions, e)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read exceptions: %w", err)
+	}
+	return nil
+}
+
+// dropExpired deletes the exceptions that expired before now, in Unix milliseconds.
+func (t *Task) dropExpired(now int64) error {
+	n := len(t.exceptions)
+	for _, e := range t.exceptions {
+		if e.Expires != 0 && e.Expires <= now {
+			t.view.Delete(state.ExceptionKey(e.ID))
+			n--
+		}
+	}
+	if n == len(t.exceptions) {
+		return nil
+	}
+	return t.loadExceptions()
+}
+
+// excepted returns the first exception that an alert falls under, as of the time of the record that changed it.
+func (t *Task) excepted(a *alert.Alert) *topics.Exception {
+	if len(t.exceptions) == 0 {
+		return nil
+	}
+	s := subject(a)
+	for _, e := range t.exceptions {
+		if (e.Expires == 0 || a.Created < e.Expires) && e.Matches(s) {
+			return e
+		}
+	}
+	return nil
+}
+
+// subject is what exceptions look at in an alert.
+func subject(a *alert.Alert) *topics.Subject {
+	v := &a.Lead.Visit
+	s := &topics.Subject{
+		Principal: v.Principal, Role: alert.RoleName(v.Evidence.IssuerARN), Place: v.Place, Accounts: []string{v.Evidence.PrincipalAccount, v.Evidence.Account},
+		Networks: a.Context.Networks, Clients: a.Context.Clients,
+	}
+	for i := range a.Methods {
+		s.Methods = append(s.Methods, a.Methods[i].Name)
+	}
+	if len(s.Methods) == 0 {
+		s.Methods = append(s.Methods, v.Method)
+	}
+	return s
+}
+
+// capWindow is the time that the cap on alerts is for.
+const capWindow = 15 * time.Minute
+
+// bucket is the cap on alerts of one task: tokens that stream time refills, and what was held back in the running window.
+type bucket struct {
+	tokens    int64 // thousandths of an alert
+	at        int64 // stream time of the last refill, Unix milliseconds
+	window    int64 // start of the running window, Unix milliseconds
+	held      map[alert.Severity]int64
+	heldAll   int64
+	version   int64  // of the roll-up of the window
+	strongest string // id of the strongest alert that was held back
+	score     int64
+}
+
+const capVersion = 1
+
+func (b *bucket) append(d []byte) []byte {
+	d = append(d, capVersion)
+	for _, n := range [...]int64{b.tokens, b.at, b.window, b.heldAll, b.version, b.score, b.held[alert.Low], b.held[alert.Medium], b.held[alert.High], b.held[alert.Critical]} {
+		d = binary.AppendVarint(d, n)
+	}
+	d = binary.AppendUvarint(d, uint64(len(b.strongest)))
+	return append(d, b.strongest...)
+}
+
+func (b *bucket) decode(d []byte) error {
+	if len(d) == 0 || d[0] == 0 {
+		return fmt.Errorf("%w: cap: empty", state.ErrRow)
+	}
+	if d[0] > capVersion {
+		return fmt.Errorf("%w: cap version %d, this build knows up to %d", state.ErrFormat, d[0], capVersion)
+	}
+	r := rowReader{b: d[1:]}
+	for _, n := range [...]*int64{&b.tokens, &b.at, &b.window, &b.heldAll, &b.version, &b.score} {
+		*n = r.number()
+	}
+	b.held = map[alert.Severity]int64{}
+	for _, s := range [...]alert.Severity{alert.Low, alert.Medium, alert.High, alert.Critical} {
+		b.held[s] = r.number()
+	}
+	b.strongest = r.text()
+	return r.end("cap")
+}
+
+// take asks for leave to wake somebody. The tasks' shares add up to the cap of the group; a share below one saves up for one.
+func (t *Task) take() (bool, *bucket, error) {
+	if t.cfg.Cap == 0 {
+		return true, nil, nil
+	}
+	b := &bucket{held: map[alert.Severity]int64{}}
+	row, err := t.view.Get(state.CapKey())
+	if err != nil {
+		return false, nil, err
+	}
+	share := int64(t.cfg.Cap) * 1000 / int64(max(t.cfg.Partitions, 1))
+	full := max(share, 1000)
+	if row == nil {
+		b.tokens, b.at = full, t.streamTime
+	} else if err := b.decode(row); err != nil {
+		return false, nil, err
+	}
+	window := capWindow.Milliseconds()
+	if passed := min(t.streamTime-b.at, window*1000); passed > 0 {
+		b.tokens = min(full, b.tokens+passed*share/window)
+		b.at = t.streamTime
+	}
+	if start := t.streamTime - t.streamTime%window; start != b.window {
+		b.window, b.heldAll, b.version, b.strongest, b.score = start, 0, 0, "", 0
+		clear(b.held)
+	}
+	ok := b.tokens >= 1000
+	if ok {
+		b.tokens -= 1000
+	}
+	return ok, b, nil
+}
+
+// holdBack counts an alert that the cap held back, and returns the roll-up that announces it: each time their number doubles.
+func (t *Task) holdBack(b *bucket, a *alert.Alert) *alert.Alert {
+	b.heldAll++
+	b.held[alert.SeverityOf(a.Score)]++
+	if s := int64(a.Score * 100); b.strongest == "" || s > b.score {
+		b.strongest, b.score = a.ID, s
+	}
+	if b.heldAll&(b.heldAll-1) != 0 {
+		return nil
+	}
+	b.version++
+	up := *a
+	up.ID = alert.RollUpID(t.cfg.Partition, b.window)
+	up.Version, up.HeldBack, up.Methods, up.Dropped = b.version, "", nil, 0
+	up.Score = float64(b.score) / 100
+	up.RollUp = &alert.RollUp{
+		Held: b.heldAll, Strongest: b.strongest, From: b.window, To: b.window + capWindow.Milliseconds(),
+		Low: b.held[alert.Low], Medium: b.held[alert.Medium], High: b.held[alert.High],
+	}
+	return &up
+}
