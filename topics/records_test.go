@@ -22,15 +22,18 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files of the newest versions")
 
-// record is what the three kinds have in common.
+// record is what the kinds have in common.
 type record interface {
 	Decode(b []byte) error
 	encode() []byte
 }
 
-func (v *Visit) encode() []byte    { return v.Append(nil) }
-func (s *Sighting) encode() []byte { return s.Append(nil, nil) }
-func (a *Anomaly) encode() []byte  { return a.Append(nil, nil) }
+func (v *Visit) encode() []byte      { return v.Append(nil) }
+func (s *Sighting) encode() []byte   { return s.Append(nil, nil) }
+func (a *Anomaly) encode() []byte    { return a.Append(nil, nil) }
+func (e *Exception) encode() []byte  { return e.Append(nil) }
+func (v *Verdict) encode() []byte    { return v.Append(nil) }
+func (r *Retraction) encode() []byte { return r.Append(nil) }
 
 func fresh(k Kind) record {
 	switch k {
@@ -38,14 +41,27 @@ func fresh(k Kind) record {
 		return &Visit{}
 	case KindSighting:
 		return &Sighting{}
+	case KindAnomaly:
+		return &Anomaly{}
+	case KindException:
+		return &Exception{}
+	case KindVerdict:
+		return &Verdict{}
+	case KindRetraction:
+		return &Retraction{}
 	}
-	return &Anomaly{}
+	panic(fmt.Sprintf("kind %d", k))
 }
 
-func allKinds() []Kind { return []Kind{KindVisit, KindSighting, KindAnomaly} }
+func allKinds() []Kind {
+	return []Kind{KindVisit, KindSighting, KindAnomaly, KindException, KindVerdict, KindRetraction}
+}
 
 func newestVersion(k Kind) byte {
-	return map[Kind]byte{KindVisit: visitVersion, KindSighting: sightingVersion, KindAnomaly: anomalyVersion}[k]
+	return map[Kind]byte{
+		KindVisit: visitVersion, KindSighting: sightingVersion, KindAnomaly: anomalyVersion,
+		KindException: exceptionVersion, KindVerdict: verdictVersion, KindRetraction: retractionVersion,
+	}[k]
 }
 
 func fullVisit() *Visit {
@@ -92,6 +108,28 @@ func fullAnomaly() *Anomaly {
 
 func bareAnomaly() *Anomaly { return &Anomaly{Level: Unseen, Visit: *bareVisit()} }
 
+func fullException() *Exception {
+	return &Exception{
+		ID: "x-1", Principal: "123456789012/user/*", Role: "Admin", Account: "123456789012", Place: "FR", Network: "AS3215",
+		Client: "aws-cli on macos", Method: "s3:*", Reason: "offsite in Paris", Author: "zoë",
+		Created: 1_700_000_000_000, Expires: 1_701_000_000_000, Removed: true,
+	}
+}
+
+func fullVerdict() *Verdict {
+	return &Verdict{
+		Principal: "123456789012/user/zoë", AlertID: "00112233445566778899aabbccddeeff", Malicious: true, Author: "max", Note: "key was on a public page",
+		Created: 1_700_000_000_000,
+	}
+}
+
+func fullRetraction() *Retraction {
+	return &Retraction{
+		Scope: "123456789012", Method: "iam:CreateUser", Place: "KP", Principal: "123456789012/user/zoë", From: 1_699_999_200, To: 1_700_002_800,
+		AlertID: "00112233445566778899aabbccddeeff",
+	}
+}
+
 // goldens are records as each version wrote them. Entries and files of old versions stay for ever.
 func goldens() []golden {
 	return []golden{
@@ -101,6 +139,12 @@ func goldens() []golden {
 		{"sighting-bare.v1.hex", KindSighting, 1, bareSighting()},
 		{"anomaly.v1.hex", KindAnomaly, 1, fullAnomaly()},
 		{"anomaly-bare.v1.hex", KindAnomaly, 1, bareAnomaly()},
+		{"exception.v1.hex", KindException, 1, fullException()},
+		{"exception-bare.v1.hex", KindException, 1, &Exception{ID: "x"}},
+		{"verdict.v1.hex", KindVerdict, 1, fullVerdict()},
+		{"verdict-bare.v1.hex", KindVerdict, 1, &Verdict{Principal: "p", AlertID: "a"}},
+		{"retraction.v1.hex", KindRetraction, 1, fullRetraction()},
+		{"retraction-bare.v1.hex", KindRetraction, 1, &Retraction{Method: "m", Place: "DE", Principal: "p"}},
 	}
 }
 
@@ -202,6 +246,8 @@ func draw(t *rapid.T, v reflect.Value, path string) {
 			t.Fatalf("%s: no generator for %s", path, v.Type())
 		}
 		v.SetUint(rapid.Uint64Range(bounds[0], bounds[1]).Draw(t, path))
+	case reflect.Bool:
+		v.SetBool(rapid.Bool().Draw(t, path))
 	case reflect.Float64:
 		most := 1.0
 		if strings.HasSuffix(path, ".Score") {
@@ -227,7 +273,7 @@ func limitOf(path string) int {
 	switch {
 	case strings.HasSuffix(path, ".RequestParameters"):
 		return MaxRequestBytes
-	case strings.Contains(path, ".Evidence."):
+	case strings.Contains(path, ".Evidence."), path == ".Note":
 		return MaxFieldBytes
 	}
 	return MaxKeyBytes
@@ -251,6 +297,19 @@ func TestRoundTrip(t *testing.T) {
 					for _, s := range []*string{&v.Method, &v.Principal, &v.Place} {
 						*s = "x" + *s
 					}
+				}
+				must := []*string{} // what may not be empty
+				switch r := want.(type) {
+				case *Exception:
+					must = append(must, &r.ID)
+				case *Verdict:
+					must = append(must, &r.Principal, &r.AlertID)
+				case *Retraction:
+					must = append(must, &r.Method, &r.Place, &r.Principal)
+					r.From, r.To = min(r.From, r.To), max(r.From, r.To)
+				}
+				for _, s := range must {
+					*s = "x" + *s
 				}
 				b := want.encode()
 				got := fresh(k)
@@ -302,7 +361,7 @@ func stringFields(v reflect.Value, path string, fn func(path string, field refle
 }
 
 func TestEveryTextIsClipped(t *testing.T) {
-	for _, r := range []record{fullVisit(), fullSighting(), fullAnomaly()} {
+	for _, r := range []record{fullVisit(), fullSighting(), fullAnomaly(), fullException(), fullVerdict(), fullRetraction()} {
 		fields := 0
 		stringFields(reflect.ValueOf(r).Elem(), "", func(path string, f reflect.Value) {
 			fields++
@@ -340,7 +399,8 @@ func TestEveryTextIsClipped(t *testing.T) {
 				})
 			}
 		})
-		if want := map[Kind]int{KindVisit: 4 + 26 + 2, KindSighting: 3 + 4 + 26 + 2, KindAnomaly: 1 + 4 + 26 + 2}[KindOf(r.encode())]; fields != want {
+		if want := map[Kind]int{KindVisit: 4 + 26 + 2, KindSighting: 3 + 4 + 26 + 2, KindAnomaly: 1 + 4 + 26 + 2,
+			KindException: 10, KindVerdict: 4, KindRetraction: 5}[KindOf(r.encode())]; fields != want {
 			t.Errorf("%T has %d text fields, this test knows %d", r, fields, want)
 		}
 	}
@@ -371,10 +431,14 @@ func TestWorstCaseSizes(t *testing.T) {
 	var v Visit
 	var s Sighting
 	a := Anomaly{Score: 100, Probability: 1, Level: Frequent}
-	for _, r := range []any{&v, &s, &a} {
+	var e Exception
+	var d Verdict
+	var back Retraction
+	all := []record{&v, &s, &a, &e, &d, &back}
+	for _, r := range all {
 		stuff(reflect.ValueOf(r).Elem())
 	}
-	for _, r := range []record{&v, &s, &a} {
+	for _, r := range all {
 		for _, v := range visitsOf(r) {
 			v.Outcome, v.Evidence.MFA = Allowed, No
 		}
@@ -385,7 +449,7 @@ func TestWorstCaseSizes(t *testing.T) {
 		t.Errorf("the largest visit takes %d bytes: MaxVisitBytes of %d bounds nothing", n, MaxVisitBytes)
 	}
 	const topicLimit = 1 << 20 // below max.message.bytes of every topic, less the overhead of a batch
-	for _, r := range []record{&v, &s, &a} {
+	for _, r := range all {
 		b := r.encode()
 		if len(b) > topicLimit/8 {
 			t.Errorf("%T can take %d bytes, too near to max.message.bytes", r, len(b))
@@ -401,8 +465,11 @@ func TestWorstCaseSizes(t *testing.T) {
 	if n := len(a.Key()); n > MaxKeyBytes {
 		t.Errorf("an anomaly's key can take %d bytes", n)
 	}
-	if !bytes.Equal(a.Key(), s.Key()) {
-		t.Error("sightings and anomalies of one principal have different keys")
+	if !bytes.Equal(a.Key(), s.Key()) || !bytes.Equal(a.Key(), d.Key()) {
+		t.Error("sightings, anomalies and verdicts of one principal have different keys")
+	}
+	if !bytes.Equal(v.Key(), back.Key()) {
+		t.Error("visits and retractions of one method have different keys")
 	}
 }
 
@@ -459,30 +526,52 @@ func TestVersions(t *testing.T) {
 
 func TestImpossibleValues(t *testing.T) {
 	for name, r := range map[string]record{
-		"no method":           &Visit{Principal: "p", Place: "DE", Outcome: Allowed},
-		"no principal":        &Visit{Method: "m", Place: "DE", Outcome: Allowed},
-		"no place":            &Visit{Method: "m", Principal: "p", Outcome: Allowed},
-		"no outcome":          &Visit{Method: "m", Principal: "p", Place: "DE"},
-		"quiet 3":             &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Allowed, Quiet: 3},
-		"quiet without any":   &Visit{Method: "m", Principal: "p", Place: "DE", Quiet: Late},
-		"quiet of more bits":  &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Allowed, Quiet: 4 | Late},
-		"MFA 3":               &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Allowed, Evidence: Evidence{MFA: 3}},
-		"read-only 3":         &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Allowed, Evidence: Evidence{ReadOnly: 3}},
-		"flags above":         &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Allowed, Evidence: Evidence{ReadOnly: 4}},
-		"sighting of nobody":  &Sighting{Visit: Visit{Method: "m", Place: "DE", Outcome: Allowed}},
-		"sighting of nothing": &Sighting{Network: "AS1", Client: "aws-cli", KeyID: "AKIA"},
-		"score below 0":       &Anomaly{Score: -0.01, Level: Rare, Visit: *bareVisit()},
-		"score past 100":      &Anomaly{Score: 100.01, Level: Rare, Visit: *bareVisit()},
-		"score NaN":           &Anomaly{Score: math.NaN(), Level: Rare, Visit: *bareVisit()},
-		"probability past 1":  &Anomaly{Probability: 1.01, Level: Rare, Visit: *bareVisit()},
-		"probability NaN":     &Anomaly{Probability: math.NaN(), Level: Rare, Visit: *bareVisit()},
-		"level 0":             &Anomaly{Visit: *bareVisit()},
-		"level 5":             &Anomaly{Level: 5, Visit: *bareVisit()},
-		"bad visit inside":    &Anomaly{Level: Rare},
+		"no method":               &Visit{Principal: "p", Place: "DE", Outcome: Allowed},
+		"no principal":            &Visit{Method: "m", Place: "DE", Outcome: Allowed},
+		"no place":                &Visit{Method: "m", Principal: "p", Outcome: Allowed},
+		"no outcome":              &Visit{Method: "m", Principal: "p", Place: "DE"},
+		"quiet 3":                 &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Allowed, Quiet: 3},
+		"quiet without any":       &Visit{Method: "m", Principal: "p", Place: "DE", Quiet: Late},
+		"quiet of more bits":      &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Allowed, Quiet: 4 | Late},
+		"MFA 3":                   &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Allowed, Evidence: Evidence{MFA: 3}},
+		"read-only 3":             &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Allowed, Evidence: Evidence{ReadOnly: 3}},
+		"flags above":             &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Allowed, Evidence: Evidence{ReadOnly: 4}},
+		"sighting of nobody":      &Sighting{Visit: Visit{Method: "m", Place: "DE", Outcome: Allowed}},
+		"sighting of nothing":     &Sighting{Network: "AS1", Client: "aws-cli", KeyID: "AKIA"},
+		"score below 0":           &Anomaly{Score: -0.01, Level: Rare, Visit: *bareVisit()},
+		"score past 100":          &Anomaly{Score: 100.01, Level: Rare, Visit: *bareVisit()},
+		"score NaN":               &Anomaly{Score: math.NaN(), Level: Rare, Visit: *bareVisit()},
+		"probability past 1":      &Anomaly{Probability: 1.01, Level: Rare, Visit: *bareVisit()},
+		"probability NaN":         &Anomaly{Probability: math.NaN(), Level: Rare, Visit: *bareVisit()},
+		"level 0":                 &Anomaly{Visit: *bareVisit()},
+		"level 5":                 &Anomaly{Level: 5, Visit: *bareVisit()},
+		"exception without an id": &Exception{Principal: "p"},
+		"verdict on nobody":       &Verdict{AlertID: "a"},
+		"verdict on nothing":      &Verdict{Principal: "p"},
+		"retraction of no method": &Retraction{Place: "DE", Principal: "p"},
+		"retraction from nowhere": &Retraction{Method: "m", Principal: "p"},
+		"retraction of nobody":    &Retraction{Method: "m", Place: "DE"},
+		"retraction of no time":   &Retraction{Method: "m", Place: "DE", Principal: "p", From: 1},
+		"bad visit inside":        &Anomaly{Level: Rare},
 	} {
 		b := r.encode()
 		if err := fresh(KindOf(b)).Decode(b); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: error %v, want ErrCorrupt", name, err)
+		}
+	}
+	// A truth is 0 or 1, so that a record has one form.
+	for name, r := range map[string]record{"exception": fullException(), "verdict": fullVerdict()} {
+		b := r.encode()
+		at := len(b) - 1
+		if name == "verdict" {
+			at = bytes.Index(b, []byte("ddeeff")) + len("ddeeff")
+		}
+		if b[at] != 1 {
+			t.Fatalf("%s: this test does not know where its truth stands", name)
+		}
+		b[at] = 2
+		if err := fresh(KindOf(b)).Decode(b); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s neither true nor false: error %v, want ErrCorrupt", name, err)
 		}
 	}
 	// A partition past 32 bits must not become another partition.
@@ -605,7 +694,7 @@ func TestPrincipalHash(t *testing.T) {
 
 func TestWords(t *testing.T) {
 	for want, got := range map[string]fmt.Stringer{
-		"visit": KindVisit, "sighting": KindSighting, "anomaly": KindAnomaly, "unknown": Kind(99),
+		"visit": KindVisit, "sighting": KindSighting, "anomaly": KindAnomaly, "exception": KindException, "verdict": KindVerdict, "retraction": KindRetraction, "unknown": Kind(99),
 		"allowed": Allowed, "denied": Denied, "allowed and denied": Allowed | Denied, "none": Outcome(0),
 		"timely": Timely, "late": Late, "imported": Imported,
 		"UNSEEN": Unseen, "RARE": Rare, "INFREQUENT": Infrequent, "FREQUENT": Frequent, "UNKNOWN": Level(0),
@@ -670,6 +759,9 @@ func fuzz(f *testing.F, k Kind) {
 	})
 }
 
-func FuzzVisit(f *testing.F)    { fuzz(f, KindVisit) }
-func FuzzSighting(f *testing.F) { fuzz(f, KindSighting) }
-func FuzzAnomaly(f *testing.F)  { fuzz(f, KindAnomaly) }
+func FuzzVisit(f *testing.F)      { fuzz(f, KindVisit) }
+func FuzzSighting(f *testing.F)   { fuzz(f, KindSighting) }
+func FuzzAnomaly(f *testing.F)    { fuzz(f, KindAnomaly) }
+func FuzzException(f *testing.F)  { fuzz(f, KindException) }
+func FuzzVerdict(f *testing.F)    { fuzz(f, KindVerdict) }
+func FuzzRetraction(f *testing.F) { fuzz(f, KindRetraction) }
