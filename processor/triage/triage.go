@@ -108,11 +108,13 @@ func (t *Task) Record(value []byte, created int64, out Output) (Verdict, error) 
 	var v *topics.Visit
 	switch kind {
 	case topics.KindSighting:
+		t.sighting = topics.Sighting{} // its lists may live on in an alert
 		if err := t.sighting.Decode(value); err != nil {
 			return 0, err
 		}
 		v = &t.sighting.Visit
 	case topics.KindAnomaly:
+		t.anomaly = topics.Anomaly{} // likewise
 		if err := t.anomaly.Decode(value); err != nil {
 			return 0, err
 		}
