@@ -541,3 +541,26 @@ func TestBadRecords(t *testing.T) {
 		t.Errorf("a visit on the principals topic: %v", err)
 	}
 }
+
+// staysOf, profileOf and load read rows.
+func (d *desk) staysOf(principal string) (l stays) {
+	d.t.Helper()
+	if err := d.task.load(state.StaysKey(principal), l.decode); err != nil {
+		d.t.Fatal(err)
+	}
+	return l
+}
+
+func (d *desk) profileOf(principal string, p *profile) {
+	d.t.Helper()
+	if err := d.task.load(state.ProfileKey(principal), p.decode); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *desk) load(id string, g *group) {
+	d.t.Helper()
+	if err := d.task.load(state.AlertKey(id), g.decode); err != nil {
+		d.t.Fatal(err)
+	}
+}
