@@ -26,7 +26,7 @@ func TestNoAllocations(t *testing.T) {
 	large := append(append([]byte(`{"responseElements":["`), bytes.Repeat([]byte("x"), 64<<10)...), `"],`+string(records[0][1:])...)
 	forms := map[string][][]byte{
 		"single":       records,
-		"escapes":      {escaped},
+		"escapes":      {escaped, escapeAll(records[0])},
 		"resources":    {resources, null},
 		"Records":      {benchList(records)},
 		"array":        {benchList(records)[len(`{"Records":`) : len(benchList(records))-1]},

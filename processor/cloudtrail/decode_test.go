@@ -438,6 +438,8 @@ func TestStructure(t *testing.T) {
 		`{"Records":[` + a + `],"x":[1,}]}`:                                     fmt.Sprintf("a syntax@%d", n+18),
 		`{"Records":[` + a + `]]` + "\n" + b:                                    fmt.Sprintf("a syntax@%d b", n+13),
 		`{"Records":[` + a + `]}}` + "\n" + b:                                   fmt.Sprintf("a not_json@%d b", n+14),
+		`{"Records":[` + a + `],"x\z":1}`:                                       fmt.Sprintf("a syntax@%d", n+14),
+		`{"Records":[` + a + `],"x":[1,{"a"":"]"}]}`:                            fmt.Sprintf("a syntax@%d", n+18),
 		`{"Records":[` + a + `],"x":tru}`:                                       fmt.Sprintf("a syntax@%d", n+18),
 		`{"Records":[` + a + `,` + b[:50]:                                       fmt.Sprintf("a truncated@%d", n+13),
 		`{"Records":[` + a + `],x:1}`:                                           fmt.Sprintf("a syntax@%d", n+14),
