@@ -351,7 +351,7 @@ func (f *travelSpeed) see(x sight, c *collector) {
 	if f.seen[groupKey{x.principal, last.place, 0}] < f.seen[groupKey{x.principal, place, 0}] {
 		place = last.place
 	}
-	score := min(50*math.Log(1+speed/planeSpeed)/math.Ln2, 100)
+	score := 50 * math.Log(1+speed/planeSpeed) / math.Ln2
 	if score < 10 {
 		return
 	}

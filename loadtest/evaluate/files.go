@@ -14,8 +14,11 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// write puts the stream below dir as CloudTrail puts it into a bucket: a file for each account, region and hour of delivery.
-// Records that a real trail delivers in twelve files an hour come in one, so that a file is worth opening.
+// perFile is how much of the deliveries of one account and region a file holds. A real trail writes a file every five
+// minutes; the engines read what is in them the same, and most of the time would go into opening files.
+const perFile = 3 * hour
+
+// write puts the stream below dir as CloudTrail puts it into a bucket.
 func (s *stream) write(dir string) (files int, err error) {
 	order := make([]uint32, len(s.events))
 	for i := range order {
@@ -36,7 +39,7 @@ func (s *stream) write(dir string) (files int, err error) {
 		end := begin + 1
 		for ; end < len(order); end++ {
 			b, bt := key(order[end])
-			if b.account != a.account || b.region != a.region || bt/hour != at/hour {
+			if b.account != a.account || b.region != a.region || bt/perFile != at/perFile {
 				break
 			}
 		}

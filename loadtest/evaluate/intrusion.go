@@ -25,7 +25,8 @@ func (g *generator) intrude() error {
 		virgin = virgin[1:]
 		return c
 	}
-	for _, kind := range incidentKinds {
+	// The kinds that want a user's key come first, as long as there are users.
+	for _, kind := range []string{farKey, lowAndSlow, colleagues, hosting, deniedSweep, housekeeping, homeCountry, roleOutside} {
 		for i := range g.world.incidents {
 			r := rand.New(rand.NewPCG(g.seed, mix(uint64(i), uint64(len(g.incidents))+77)))
 			span := int(g.judgedFrom)
@@ -102,7 +103,7 @@ func (g *generator) victim(r *rand.Rand, used map[uint32]bool, kind string, at i
 		k := g.principals[p.principals[0]].kind
 		ok := !used[p.principals[0]] && p.joined < on
 		switch kind {
-		case farKey, lowAndSlow, housekeeping:
+		case farKey, lowAndSlow:
 			ok = ok && k == iamUser
 		case colleagues:
 			ok = ok && k != role && g.colleagueCountry(r, p) != ""

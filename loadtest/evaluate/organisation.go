@@ -333,7 +333,7 @@ func (g *generator) deploy() {
 	for _, s := range []string{"autoscaling", "cloudtrail", "config", "ecs", "lambda", "s3", "ec2", "rds", "elasticloadbalancing", "guardduty"} {
 		host := s + ".amazonaws.com"
 		g.machines = append(g.machines, &machine{principal: g.principal(principal{kind: awsService, account: g.accounts[0], name: host, machine: true}),
-			from: -1, region: g.regions[0], private: true, address: []string{host, "AWS Internal"}, methods: []uint16{g.chores[10], uint16(g.lists.byName["kms:Decrypt"])}, agent: host, rate: 3})
+			from: -1, region: g.regions[0], private: true, address: []string{host, "AWS Internal"}, methods: []uint16{g.chores[10], uint16(g.lists.byName["kms:Decrypt"])}, agent: host, rate: 1.5 * float64(g.world.principals) / 1000})
 	}
 }
 

@@ -34,7 +34,7 @@ var worlds = []world{
 		automation: 3, services: 1, regions: 1, nights: 3, incidents: 9},
 	{name: "noisy", principals: 1000, people: .55, offices: 2, remote: .12, accounts: 8, trips: 1.2, vpn: .10, joiners: 3, movers: 1.5,
 		automation: 2, services: 1, regions: 1, nights: 3, wrongHomes: .06, roaming: .04, twoHomes: .03, duplicates: .2, incidents: 9},
-	{name: "small", principals: 150, people: .6, offices: 1, remote: .15, accounts: 3, trips: 1, vpn: .08, joiners: .7, movers: .3,
+	{name: "small", principals: 150, people: .75, offices: 1, remote: .15, accounts: 3, trips: 1, vpn: .08, joiners: .7, movers: .3,
 		automation: .7, services: .5, regions: 1, nights: 1, incidents: 8},
 	{name: "growing", principals: 1000, people: .55, offices: 2, remote: .10, accounts: 12, trips: 1.2, vpn: .07, joiners: 20, movers: 2,
 		openings: 3, automation: 5, services: 2, regions: 2, nights: 2, duplicates: .02, incidents: 9},
