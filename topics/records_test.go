@@ -22,15 +22,18 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files of the newest versions")
 
-// record is what the three kinds have in common.
+// record is what the kinds have in common.
 type record interface {
 	Decode(b []byte) error
 	encode() []byte
 }
 
-func (v *Visit) encode() []byte    { return v.Append(nil) }
-func (s *Sighting) encode() []byte { return s.Append(nil) }
-func (a *Anomaly) encode() []byte  { return a.Append(nil, nil) }
+func (v *Visit) encode() []byte      { return v.Append(nil) }
+func (s *Sighting) encode() []byte   { return s.Append(nil, nil) }
+func (a *Anomaly) encode() []byte    { return a.Append(nil, nil) }
+func (e *Exception) encode() []byte  { return e.Append(nil) }
+func (v *Verdict) encode() []byte    { return v.Append(nil) }
+func (r *Retraction) encode() []byte { return r.Append(nil) }
 
 func fresh(k Kind) record {
 	switch k {
@@ -38,20 +41,33 @@ func fresh(k Kind) record {
 		return &Visit{}
 	case KindSighting:
 		return &Sighting{}
+	case KindAnomaly:
+		return &Anomaly{}
+	case KindException:
+		return &Exception{}
+	case KindVerdict:
+		return &Verdict{}
+	case KindRetraction:
+		return &Retraction{}
 	}
-	return &Anomaly{}
+	panic(fmt.Sprintf("kind %d", k))
 }
 
-func allKinds() []Kind { return []Kind{KindVisit, KindSighting, KindAnomaly} }
+func allKinds() []Kind {
+	return []Kind{KindVisit, KindSighting, KindAnomaly, KindException, KindVerdict, KindRetraction}
+}
 
 func newestVersion(k Kind) byte {
-	return map[Kind]byte{KindVisit: visitVersion, KindSighting: sightingVersion, KindAnomaly: anomalyVersion}[k]
+	return map[Kind]byte{
+		KindVisit: visitVersion, KindSighting: sightingVersion, KindAnomaly: anomalyVersion,
+		KindException: exceptionVersion, KindVerdict: verdictVersion, KindRetraction: retractionVersion,
+	}[k]
 }
 
 func fullVisit() *Visit {
 	return &Visit{
 		Scope: "123456789012", Method: "iam:CreateUser", Principal: "123456789012/role/Admin", Place: "KP",
-		Pane: 1_700_000_000 / 3600 * 3600, Outcome: Allowed | Denied, Horizon: 1_700_000_123_456,
+		Pane: 1_700_000_000 / 3600 * 3600, Outcome: Allowed | Denied, Quiet: Late, Horizon: 1_700_000_123_456,
 		Evidence: Evidence{
 			EventTime: 1_700_000_100_000, Delivered: 1_700_000_123_000,
 			Source:  Source{Topic: "cloudtrail", Partition: 7, Offset: 1 << 33, Byte: 4711},
@@ -71,17 +87,18 @@ func fullVisit() *Visit {
 func bareVisit() *Visit { return &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Denied} }
 
 func fullSighting() *Sighting {
-	return &Sighting{
-		Principal: "123456789012/user/zoë", Place: "aws:eu-central-1", Network: "AS16509", Client: "aws-cli", KeyID: "AKIAEXAMPLE",
-		Account: "123456789012", Pane: 1_699_999_200, EventTime: 1_700_000_100_000, Horizon: 1_700_000_123_456,
-	}
+	s := &Sighting{Network: "AS16509", Client: "aws-cli on linux", KeyID: "AKIAEXAMPLE", Visit: *fullVisit()}
+	s.Visit.Place, s.Visit.Quiet = "aws:eu-central-1", Imported
+	return s
 }
+
+func bareSighting() *Sighting { return &Sighting{Visit: *bareVisit()} }
 
 func fullAnomaly() *Anomaly {
 	return &Anomaly{
 		Score: 73.25, Probability: 0.00049, Level: Rare,
 		Distribution: Distribution{
-			Visits: 1_234_567, PlaceVisits: 3, Support: 2, Places: 6,
+			Visits: 1_234_567, PlaceVisits: 3, Support: 2, Places: 6, Others: 1, Own: -1,
 			Top:         []PlaceCount{{"DE", 1_000_000}, {"FR", 200_000}, {"aws:us-east-1", 34_000}, {"US", 500}, {"GB", 64}},
 			MethodSince: 1_690_000_000, PlaceSince: 1_699_000_000, PlaceLast: 1_699_900_000,
 		},
@@ -91,15 +108,43 @@ func fullAnomaly() *Anomaly {
 
 func bareAnomaly() *Anomaly { return &Anomaly{Level: Unseen, Visit: *bareVisit()} }
 
+func fullException() *Exception {
+	return &Exception{
+		ID: "x-1", Principal: "123456789012/user/*", Role: "Admin", Account: "123456789012", Place: "FR", Network: "AS3215",
+		Client: "aws-cli on macos", Method: "s3:*", Reason: "offsite in Paris", Author: "zoë",
+		Created: 1_700_000_000_000, Expires: 1_701_000_000_000, Removed: true,
+	}
+}
+
+func fullVerdict() *Verdict {
+	return &Verdict{
+		Principal: "123456789012/user/zoë", AlertID: "00112233445566778899aabbccddeeff", Malicious: true, Author: "max", Note: "key was on a public page",
+		Created: 1_700_000_000_000,
+	}
+}
+
+func fullRetraction() *Retraction {
+	return &Retraction{
+		Scope: "123456789012", Method: "iam:CreateUser", Place: "KP", Principal: "123456789012/user/zoë", From: 1_699_999_200, To: 1_700_002_800,
+		AlertID: "00112233445566778899aabbccddeeff",
+	}
+}
+
 // goldens are records as each version wrote them. Entries and files of old versions stay for ever.
 func goldens() []golden {
 	return []golden{
 		{"visit.v1.hex", KindVisit, 1, fullVisit()},
 		{"visit-bare.v1.hex", KindVisit, 1, bareVisit()},
 		{"sighting.v1.hex", KindSighting, 1, fullSighting()},
-		{"sighting-bare.v1.hex", KindSighting, 1, &Sighting{Principal: "p"}},
+		{"sighting-bare.v1.hex", KindSighting, 1, bareSighting()},
 		{"anomaly.v1.hex", KindAnomaly, 1, fullAnomaly()},
 		{"anomaly-bare.v1.hex", KindAnomaly, 1, bareAnomaly()},
+		{"exception.v1.hex", KindException, 1, fullException()},
+		{"exception-bare.v1.hex", KindException, 1, &Exception{ID: "x"}},
+		{"verdict.v1.hex", KindVerdict, 1, fullVerdict()},
+		{"verdict-bare.v1.hex", KindVerdict, 1, &Verdict{Principal: "p", AlertID: "a"}},
+		{"retraction.v1.hex", KindRetraction, 1, fullRetraction()},
+		{"retraction-bare.v1.hex", KindRetraction, 1, &Retraction{Method: "m", Place: "DE", Principal: "p"}},
 	}
 }
 
@@ -196,12 +241,13 @@ func draw(t *rapid.T, v reflect.Value, path string) {
 		}
 		v.SetInt(n)
 	case reflect.Uint8:
-		most := map[string]uint64{"Outcome": 3, "Answer": 2, "Level": 4}[v.Type().Name()]
-		least := uint64(1)
-		if v.Type() == reflect.TypeFor[Answer]() {
-			least = 0
+		bounds, ok := map[string][2]uint64{"Outcome": {1, 3}, "Quiet": {0, 2}, "Answer": {0, 2}, "Level": {1, 4}}[v.Type().Name()]
+		if !ok {
+			t.Fatalf("%s: no generator for %s", path, v.Type())
 		}
-		v.SetUint(rapid.Uint64Range(least, most).Draw(t, path))
+		v.SetUint(rapid.Uint64Range(bounds[0], bounds[1]).Draw(t, path))
+	case reflect.Bool:
+		v.SetBool(rapid.Bool().Draw(t, path))
 	case reflect.Float64:
 		most := 1.0
 		if strings.HasSuffix(path, ".Score") {
@@ -227,7 +273,7 @@ func limitOf(path string) int {
 	switch {
 	case strings.HasSuffix(path, ".RequestParameters"):
 		return MaxRequestBytes
-	case strings.Contains(path, ".Evidence."):
+	case strings.Contains(path, ".Evidence."), path == ".Note":
 		return MaxFieldBytes
 	}
 	return MaxKeyBytes
@@ -252,8 +298,18 @@ func TestRoundTrip(t *testing.T) {
 						*s = "x" + *s
 					}
 				}
-				if s, ok := want.(*Sighting); ok {
-					s.Principal = "x" + s.Principal
+				must := []*string{} // what may not be empty
+				switch r := want.(type) {
+				case *Exception:
+					must = append(must, &r.ID)
+				case *Verdict:
+					must = append(must, &r.Principal, &r.AlertID)
+				case *Retraction:
+					must = append(must, &r.Method, &r.Place, &r.Principal)
+					r.From, r.To = min(r.From, r.To), max(r.From, r.To)
+				}
+				for _, s := range must {
+					*s = "x" + *s
 				}
 				b := want.encode()
 				got := fresh(k)
@@ -280,6 +336,8 @@ func visitsOf(r record) []*Visit {
 	switch r := r.(type) {
 	case *Visit:
 		return []*Visit{r}
+	case *Sighting:
+		return []*Visit{&r.Visit}
 	case *Anomaly:
 		return []*Visit{&r.Visit}
 	}
@@ -303,7 +361,7 @@ func stringFields(v reflect.Value, path string, fn func(path string, field refle
 }
 
 func TestEveryTextIsClipped(t *testing.T) {
-	for _, r := range []record{fullVisit(), fullSighting(), fullAnomaly()} {
+	for _, r := range []record{fullVisit(), fullSighting(), fullAnomaly(), fullException(), fullVerdict(), fullRetraction()} {
 		fields := 0
 		stringFields(reflect.ValueOf(r).Elem(), "", func(path string, f reflect.Value) {
 			fields++
@@ -341,7 +399,8 @@ func TestEveryTextIsClipped(t *testing.T) {
 				})
 			}
 		})
-		if want := map[Kind]int{KindVisit: 4 + 26 + 2, KindSighting: 6, KindAnomaly: 1 + 4 + 26 + 2}[KindOf(r.encode())]; fields != want {
+		if want := map[Kind]int{KindVisit: 4 + 26 + 2, KindSighting: 3 + 4 + 26 + 2, KindAnomaly: 1 + 4 + 26 + 2,
+			KindException: 10, KindVerdict: 4, KindRetraction: 5}[KindOf(r.encode())]; fields != want {
 			t.Errorf("%T has %d text fields, this test knows %d", r, fields, want)
 		}
 	}
@@ -372,18 +431,25 @@ func TestWorstCaseSizes(t *testing.T) {
 	var v Visit
 	var s Sighting
 	a := Anomaly{Score: 100, Probability: 1, Level: Frequent}
-	for _, r := range []any{&v, &s, &a} {
+	var e Exception
+	var d Verdict
+	var back Retraction
+	all := []record{&v, &s, &a, &e, &d, &back}
+	for _, r := range all {
 		stuff(reflect.ValueOf(r).Elem())
 	}
-	v.Outcome, a.Visit.Outcome = Allowed, Allowed
-	v.Evidence.MFA, a.Visit.Evidence.MFA = No, No
+	for _, r := range all {
+		for _, v := range visitsOf(r) {
+			v.Outcome, v.Evidence.MFA = Allowed, No
+		}
+	}
 	if n := len(v.Append(nil)); n > MaxVisitBytes {
 		t.Errorf("a visit can take %d bytes, past MaxVisitBytes of %d", n, MaxVisitBytes)
 	} else if n < MaxVisitBytes/2 {
 		t.Errorf("the largest visit takes %d bytes: MaxVisitBytes of %d bounds nothing", n, MaxVisitBytes)
 	}
 	const topicLimit = 1 << 20 // below max.message.bytes of every topic, less the overhead of a batch
-	for _, r := range []record{&v, &s, &a} {
+	for _, r := range all {
 		b := r.encode()
 		if len(b) > topicLimit/8 {
 			t.Errorf("%T can take %d bytes, too near to max.message.bytes", r, len(b))
@@ -399,8 +465,11 @@ func TestWorstCaseSizes(t *testing.T) {
 	if n := len(a.Key()); n > MaxKeyBytes {
 		t.Errorf("an anomaly's key can take %d bytes", n)
 	}
-	if !bytes.Equal(a.Key(), s.Key()) {
-		t.Error("sightings and anomalies of one principal have different keys")
+	if !bytes.Equal(a.Key(), s.Key()) || !bytes.Equal(a.Key(), d.Key()) {
+		t.Error("sightings, anomalies and verdicts of one principal have different keys")
+	}
+	if !bytes.Equal(v.Key(), back.Key()) {
+		t.Error("visits and retractions of one method have different keys")
 	}
 }
 
@@ -444,38 +513,65 @@ func TestVersions(t *testing.T) {
 			}
 		}
 	}
-	// A newer visit inside an anomaly of a known version.
-	a := fullAnomaly()
-	v := a.Visit.Append(nil)
+	// A newer visit inside a record of a known version.
+	v := fullVisit().Append(nil)
 	v[1] = visitVersion + 1
-	if err := new(Anomaly).Decode(a.Append(nil, v)); !errors.Is(err, ErrNewer) {
+	if err := new(Anomaly).Decode(fullAnomaly().Append(nil, v)); !errors.Is(err, ErrNewer) {
 		t.Errorf("anomaly around a newer visit: error %v, want ErrNewer", err)
+	}
+	if err := new(Sighting).Decode(fullSighting().Append(nil, v)); !errors.Is(err, ErrNewer) {
+		t.Errorf("sighting around a newer visit: error %v, want ErrNewer", err)
 	}
 }
 
 func TestImpossibleValues(t *testing.T) {
 	for name, r := range map[string]record{
-		"no method":          &Visit{Principal: "p", Place: "DE", Outcome: Allowed},
-		"no principal":       &Visit{Method: "m", Place: "DE", Outcome: Allowed},
-		"no place":           &Visit{Method: "m", Principal: "p", Outcome: Allowed},
-		"no outcome":         &Visit{Method: "m", Principal: "p", Place: "DE"},
-		"outcome 4":          &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: 4},
-		"MFA 3":              &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Allowed, Evidence: Evidence{MFA: 3}},
-		"read-only 3":        &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Allowed, Evidence: Evidence{ReadOnly: 3}},
-		"flags above":        &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Allowed, Evidence: Evidence{ReadOnly: 4}},
-		"sighting of nobody": &Sighting{Place: "DE"},
-		"score below 0":      &Anomaly{Score: -0.01, Level: Rare, Visit: *bareVisit()},
-		"score past 100":     &Anomaly{Score: 100.01, Level: Rare, Visit: *bareVisit()},
-		"score NaN":          &Anomaly{Score: math.NaN(), Level: Rare, Visit: *bareVisit()},
-		"probability past 1": &Anomaly{Probability: 1.01, Level: Rare, Visit: *bareVisit()},
-		"probability NaN":    &Anomaly{Probability: math.NaN(), Level: Rare, Visit: *bareVisit()},
-		"level 0":            &Anomaly{Visit: *bareVisit()},
-		"level 5":            &Anomaly{Level: 5, Visit: *bareVisit()},
-		"bad visit inside":   &Anomaly{Level: Rare},
+		"no method":               &Visit{Principal: "p", Place: "DE", Outcome: Allowed},
+		"no principal":            &Visit{Method: "m", Place: "DE", Outcome: Allowed},
+		"no place":                &Visit{Method: "m", Principal: "p", Outcome: Allowed},
+		"no outcome":              &Visit{Method: "m", Principal: "p", Place: "DE"},
+		"quiet 3":                 &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Allowed, Quiet: 3},
+		"quiet without any":       &Visit{Method: "m", Principal: "p", Place: "DE", Quiet: Late},
+		"quiet of more bits":      &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Allowed, Quiet: 4 | Late},
+		"MFA 3":                   &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Allowed, Evidence: Evidence{MFA: 3}},
+		"read-only 3":             &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Allowed, Evidence: Evidence{ReadOnly: 3}},
+		"flags above":             &Visit{Method: "m", Principal: "p", Place: "DE", Outcome: Allowed, Evidence: Evidence{ReadOnly: 4}},
+		"sighting of nobody":      &Sighting{Visit: Visit{Method: "m", Place: "DE", Outcome: Allowed}},
+		"sighting of nothing":     &Sighting{Network: "AS1", Client: "aws-cli", KeyID: "AKIA"},
+		"score below 0":           &Anomaly{Score: -0.01, Level: Rare, Visit: *bareVisit()},
+		"score past 100":          &Anomaly{Score: 100.01, Level: Rare, Visit: *bareVisit()},
+		"score NaN":               &Anomaly{Score: math.NaN(), Level: Rare, Visit: *bareVisit()},
+		"probability past 1":      &Anomaly{Probability: 1.01, Level: Rare, Visit: *bareVisit()},
+		"probability NaN":         &Anomaly{Probability: math.NaN(), Level: Rare, Visit: *bareVisit()},
+		"level 0":                 &Anomaly{Visit: *bareVisit()},
+		"level 5":                 &Anomaly{Level: 5, Visit: *bareVisit()},
+		"exception without an id": &Exception{Principal: "p"},
+		"verdict on nobody":       &Verdict{AlertID: "a"},
+		"verdict on nothing":      &Verdict{Principal: "p"},
+		"retraction of no method": &Retraction{Place: "DE", Principal: "p"},
+		"retraction from nowhere": &Retraction{Method: "m", Principal: "p"},
+		"retraction of nobody":    &Retraction{Method: "m", Place: "DE"},
+		"retraction of no time":   &Retraction{Method: "m", Place: "DE", Principal: "p", From: 1},
+		"bad visit inside":        &Anomaly{Level: Rare},
 	} {
 		b := r.encode()
 		if err := fresh(KindOf(b)).Decode(b); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: error %v, want ErrCorrupt", name, err)
+		}
+	}
+	// A truth is 0 or 1, so that a record has one form.
+	for name, r := range map[string]record{"exception": fullException(), "verdict": fullVerdict()} {
+		b := r.encode()
+		at := len(b) - 1
+		if name == "verdict" {
+			at = bytes.Index(b, []byte("ddeeff")) + len("ddeeff")
+		}
+		if b[at] != 1 {
+			t.Fatalf("%s: this test does not know where its truth stands", name)
+		}
+		b[at] = 2
+		if err := fresh(KindOf(b)).Decode(b); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s neither true nor false: error %v, want ErrCorrupt", name, err)
 		}
 	}
 	// A partition past 32 bits must not become another partition.
@@ -503,7 +599,7 @@ func TestForgedLengths(t *testing.T) {
 	head.float(0)
 	head.float(0)
 	head.byte(byte(Unseen))
-	for range 7 {
+	for range 9 { // the counts and times of the distribution
 		head.varint(0)
 	}
 	if !bytes.HasPrefix(anomaly.Append(nil, nil), head.b) {
@@ -515,6 +611,7 @@ func TestForgedLengths(t *testing.T) {
 		"a million countries":     append(binary.AppendUvarint(bytes.Clone(head.b), 1<<19), zeros...),
 		"text of all memory":      append([]byte{byte(KindVisit), visitVersion}, binary.AppendUvarint(nil, math.MaxUint64)...),
 		"visit of all memory":     append(append(bytes.Clone(head.b), 0), binary.AppendUvarint(nil, math.MaxInt64)...),
+		"sighting of all memory":  append([]byte{byte(KindSighting), sightingVersion, 0, 0, 0}, binary.AppendUvarint(nil, math.MaxInt64)...),
 		"number without an end":   append([]byte{byte(KindSighting), sightingVersion}, bytes.Repeat([]byte{0x80}, 30)...),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -530,6 +627,21 @@ func TestForgedLengths(t *testing.T) {
 				t.Errorf("decoding %d forged bytes takes %d bytes of memory", len(b), took)
 			}
 		})
+	}
+}
+
+// TestVisitWithin holds that a visit that was encoded before takes no other form inside a record than one that was not.
+func TestVisitWithin(t *testing.T) {
+	s, a := fullSighting(), fullAnomaly()
+	if !bytes.Equal(s.Append(nil, s.Visit.Append(nil)), s.Append(nil, nil)) {
+		t.Error("a sighting has two forms")
+	}
+	if !bytes.Equal(a.Append(nil, a.Visit.Append(nil)), a.Append(nil, nil)) {
+		t.Error("an anomaly has two forms")
+	}
+	// What stands before is the caller's.
+	if got := s.Append([]byte("before"), nil); !bytes.Equal(got, append([]byte("before"), s.Append(nil, nil)...)) {
+		t.Error("a sighting that is appended overwrites what stands before it")
 	}
 }
 
@@ -582,13 +694,17 @@ func TestPrincipalHash(t *testing.T) {
 
 func TestWords(t *testing.T) {
 	for want, got := range map[string]fmt.Stringer{
-		"visit": KindVisit, "sighting": KindSighting, "anomaly": KindAnomaly, "unknown": Kind(99),
+		"visit": KindVisit, "sighting": KindSighting, "anomaly": KindAnomaly, "exception": KindException, "verdict": KindVerdict, "retraction": KindRetraction, "unknown": Kind(99),
 		"allowed": Allowed, "denied": Denied, "allowed and denied": Allowed | Denied, "none": Outcome(0),
+		"timely": Timely, "late": Late, "imported": Imported,
 		"UNSEEN": Unseen, "RARE": Rare, "INFREQUENT": Infrequent, "FREQUENT": Frequent, "UNKNOWN": Level(0),
 	} {
 		if got.String() != want {
 			t.Errorf("%#v is called %q, want %q", got, got, want)
 		}
+	}
+	if got := Quiet(3).String(); got != "unknown" {
+		t.Errorf("a quiet that there is not is called %q", got)
 	}
 	if KindOf(nil) != 0 {
 		t.Error("an empty record has a kind")
@@ -643,6 +759,9 @@ func fuzz(f *testing.F, k Kind) {
 	})
 }
 
-func FuzzVisit(f *testing.F)    { fuzz(f, KindVisit) }
-func FuzzSighting(f *testing.F) { fuzz(f, KindSighting) }
-func FuzzAnomaly(f *testing.F)  { fuzz(f, KindAnomaly) }
+func FuzzVisit(f *testing.F)      { fuzz(f, KindVisit) }
+func FuzzSighting(f *testing.F)   { fuzz(f, KindSighting) }
+func FuzzAnomaly(f *testing.F)    { fuzz(f, KindAnomaly) }
+func FuzzException(f *testing.F)  { fuzz(f, KindException) }
+func FuzzVerdict(f *testing.F)    { fuzz(f, KindVerdict) }
+func FuzzRetraction(f *testing.F) { fuzz(f, KindRetraction) }

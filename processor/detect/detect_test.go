@@ -180,6 +180,88 @@ func TestDedupe(t *testing.T) {
 	}
 }
 
+// TestOthersAndOwn counts who else is in a place, and what a principal called before, as far as rows spell principals out: a
+// place with many of them in one pane is counted, and no longer says who. A late visit is told what was so in its own pane.
+func TestOthersAndOwn(t *testing.T) {
+	const crowd = 40           // more than a row spells out
+	steady := func(f feeder) { // the hours 0 to 49: an office in the US, and a colleague on the move
+		f.history(0, "US", 300, 6)
+		f.visit(10, "traveller", "DE", topics.Allowed)
+		f.visit(20, "traveller", "FR", topics.Allowed)
+		f.visit(30, "expat", "FR", topics.Allowed)
+		f.visit(31, "expat", "FR", topics.Allowed)
+		f.visit(32, "sweeper", "FR", topics.Denied)
+	}
+	crowded := func(f feeder) {
+		steady(f)
+		for i := range crowd {
+			f.visit(40, fmt.Sprint("crowd-", i), "BR", topics.Allowed)
+		}
+	}
+	for _, c := range []struct {
+		name        string
+		history     func(feeder)
+		hour        int64
+		who, from   string
+		others, own int64
+	}{
+		{"nobody was there", steady, 60, "mallory", "NG", 0, 0},
+		{"two others, and what was denied counts for nobody", steady, 60, "mallory", "FR", 2, 0},
+		{"itself is no other", steady, 60, "traveller", "FR", 1, 2},
+		{"its own visits from elsewhere", steady, 60, "expat", "NG", 0, 2},
+		{"a denied call is no visit", steady, 60, "sweeper", "FR", 2, 0},
+		{"late: only one had come", steady, 25, "mallory", "FR", 1, 0},
+		{"late: its own came later", steady, 15, "expat", "NG", 0, 0},
+		{"late: one of its own had come", steady, 15, "traveller", "NG", 0, 1},
+		{"a crowd hides who came", crowded, 60, "mallory", "BR", 0, -1},
+		{"a crowd elsewhere may hide its own visits", crowded, 60, "mallory", "FR", 2, -1},
+		{"what is spelled out counts in spite of a crowd", crowded, 60, "expat", "FR", 1, 2},
+		{"late: before the crowd came", crowded, 35, "mallory", "FR", 2, 0},
+		{"late: the crowd has come", crowded, 45, "mallory", "FR", 2, -1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := feeder{t, newTask(t, DefaultConfig(), newStore(t))}
+			c.history(f)
+			f.visit(50, "colleague-US-0", "US", topics.Allowed) // stream time
+			_, a := f.visit(c.hour, c.who, c.from, topics.Allowed)
+			if d := a.Distribution; d.Others != c.others || d.Own != c.own {
+				t.Errorf("%d others and %d of its own, want %d and %d", d.Others, d.Own, c.others, c.own)
+			}
+		})
+	}
+}
+
+// TestLateIsJudgedAlike holds that a visit which comes late finds the distribution that it would have found in time, also
+// where so many principals are in a place that the guard is off.
+func TestLateIsJudgedAlike(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		before, after := rapid.IntRange(0, 90).Draw(rt, "before"), rapid.IntRange(0, 90).Draw(rt, "after")
+		judge := func(late bool) topics.Anomaly {
+			f := feeder{t, newTask(t, DefaultConfig(), newStore(t))}
+			f.history(0, "US", 300, 6)
+			feed := func(from int64, n int) {
+				for i := range n {
+					f.visit(from+int64(i/20), fmt.Sprint("p", from, "-", i), "FR", topics.Allowed)
+				}
+			}
+			feed(60, before)
+			for hour := range int64(3) {
+				f.visit(60+hour, "busy", "FR", topics.Allowed)
+			}
+			if late {
+				feed(80, after)
+			}
+			_, a := f.visit(70, "mallory", "FR", topics.Allowed)
+			a.Distribution.PlaceLast = 0 // of which rows know the newest only: of a late event's future nothing is said
+			return a
+		}
+		timely, late := judge(false), judge(true)
+		if timely.Score != late.Score || fmt.Sprint(timely.Distribution) != fmt.Sprint(late.Distribution) {
+			rt.Fatalf("in time %g %+v\nlate    %g %+v", timely.Score, timely.Distribution, late.Score, late.Distribution)
+		}
+	})
+}
+
 func TestWrongPane(t *testing.T) {
 	f := feeder{t, newTask(t, DefaultConfig(), newStore(t))}
 	v := visitAt(monday+90, "a", "US", topics.Allowed)
@@ -215,6 +297,20 @@ func (o *oracle) count(pane int64) (total int64, places map[string]int64, by map
 		by[v.place][v.principal]++
 	}
 	return total, places, by
+}
+
+// others counts the other principals at a place, own the visits of the principal from anywhere.
+func (o *oracle) others(pane int64, principal, place string) (others, own int64) {
+	_, _, by := o.count(pane)
+	for p, n := range by[place] {
+		if p != principal && n > 0 {
+			others++
+		}
+	}
+	for _, principals := range by {
+		own += principals[principal]
+	}
+	return others, own
 }
 
 func (o *oracle) score(pane int64, principal, place string) float64 {
@@ -300,6 +396,9 @@ func TestAgainstOracle(t *testing.T) {
 				case judged:
 					if want := o.score(asOf, principal, place); a.Score != want {
 						rt.Fatalf("step %d: score %g of %+v, the oracle says %g", step, a.Score, a.Distribution, want)
+					}
+					if others, own := o.others(asOf, principal, place); a.Distribution.Others != others || a.Distribution.Own != own {
+						rt.Fatalf("step %d: %d others and %d of its own, the oracle says %d and %d", step, a.Distribution.Others, a.Distribution.Own, others, own)
 					}
 				}
 				if !stale {

@@ -131,7 +131,9 @@ func (w *window) distribution(t *Task, pane int64, place string, principal uint6
 						own += sign
 					}
 					if cell.Place == place {
-						byPrincipal[h&^3] += sign
+						if byPrincipal[h&^3] += sign; byPrincipal[h&^3] == 0 {
+							delete(byPrincipal, h&^3) // who only came later must not put the guard off
+						}
 					}
 				}
 			}
