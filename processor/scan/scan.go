@@ -414,10 +414,7 @@ func judge(ctx context.Context, o Options, dir string, cache *pebble.Cache, sort
 		return err
 	}
 	defer alerts.Close()
-	det, err := detect.NewTask(o.Detect, windows, 0)
-	if err != nil {
-		return err
-	}
+	det := detect.NewTask(o.Detect, windows, 0)
 	tri, err := triage.NewTask(o.Triage, alerts, 0)
 	if err != nil {
 		return err
