@@ -68,7 +68,7 @@ type bench struct {
 	cl                   *kgo.Client
 	changelog            string
 	metas                [][]byte // by partition, as farcall wrote them
-	tail                 bool     // whether the next start has rows to restore
+	rounds               uint64   // how often the rows were written
 }
 
 func run(ctx context.Context, rows, partitions int, load time.Duration, binary string) (err error) {
@@ -112,54 +112,47 @@ func run(ctx context.Context, rows, partitions int, load time.Duration, binary s
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
-	began := time.Now()
-	sizes, err := b.fill(ctx, rows, 0)
+	fmt.Printf("\n| start | joined after s | ready after s | after joining s | rows restored | rows/s | peak RSS when ready MB | RSS when ready MB | peak RSS at the end MB |\n|---|---|---|---|---|---|---|---|---|\n")
+	type start struct {
+		name string
+		tail bool // it has rows to restore
+		end  func(p *process) error
+	}
+	for _, starts := range [][]start{
+		{{"cold, compacted changelog", true, (*process).stop}, {"after a clean stop", false, (*process).stop}},
+		{{"cold, with an equal tail that is not compacted", true, (*process).stop}, {"after a clean stop", false, func(p *process) error {
+			return b.killUnderLoad(ctx, p, load, (rows+panes-1)/panes)
+		}}, {"after kill -9 at full rate", true, (*process).stop}},
+	} {
+		// Each half begins without the local stores, and with as many rows again.
+		if err := errors.Join(b.fill(ctx, rows), b.wipe()); err != nil {
+			return err
+		}
+		for _, s := range starts {
+			if err := b.measure(ctx, s.name, s.tail, s.end); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// measure starts farcall, ends it, and prints a row.
+func (b *bench) measure(ctx context.Context, name string, tail bool, end func(p *process) error) error {
+	p, err := b.start(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d rows over %d partitions: %d bytes in the median, %.0f on average, %.0f MB; written in %.0f s\n", rows, partitions, sizes.median(), sizes.mean(), sizes.total()/1e6, time.Since(began).Seconds())
-	fmt.Printf("\n| start | joined after s | ready after s | after joining s | rows restored | rows/s | peak RSS when ready MB | RSS when ready MB | peak RSS at the end MB |\n|---|---|---|---|---|---|---|---|---|\n")
-	measure := func(name string, end func(p *process) error) error {
-		p, err := b.start(ctx)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		n, err := p.metric("farcall_restored_rows_total")
-		ready := p.memory
-		err = errors.Join(err, end(p))
-		after := p.ready - p.joined
-		fmt.Printf("| %s | %.1f | %.1f | %.1f | %.0f | %.0f | %.0f | %.0f | %.0f |\n", name, p.joined.Seconds(), p.ready.Seconds(), after.Seconds(), n, n/after.Seconds(),
-			float64(ready.peak)/1e6, float64(ready.resident)/1e6, float64(p.memory.peak)/1e6)
-		if n == 0 && p.tail {
-			err = errors.Join(err, fmt.Errorf("%s: no rows were restored: this measured a clean start", name))
-		}
-		return err
+	n, err := p.metric("farcall_restored_rows_total")
+	ready := p.memory
+	err = errors.Join(err, end(p))
+	after := p.ready - p.joined
+	fmt.Printf("| %s | %.1f | %.1f | %.1f | %.0f | %.0f | %.0f | %.0f | %.0f |\n", name, p.joined.Seconds(), p.ready.Seconds(), after.Seconds(), n, n/after.Seconds(),
+		float64(ready.peak)/1e6, float64(ready.resident)/1e6, float64(p.memory.peak)/1e6)
+	if tail != (n > 0) {
+		err = errors.Join(err, fmt.Errorf("%.0f rows were restored", n))
 	}
-	if err := b.wipe(); err != nil {
-		return err
-	}
-	b.tail = true
-	if err := measure("cold, compacted changelog", (*process).stop); err != nil {
-		return err
-	}
-	b.tail = false
-	if err := measure("after a clean stop", func(p *process) error { return b.killUnderLoad(ctx, p, load, (rows+panes-1)/panes) }); err != nil {
-		return err
-	}
-	b.tail = true
-	if err := measure("after kill -9 at full rate", (*process).stop); err != nil {
-		return err
-	}
-	if err := b.remember(ctx); err != nil {
-		return err
-	}
-	if _, err := b.fill(ctx, rows, 1); err != nil {
-		return err
-	}
-	if err := b.wipe(); err != nil {
-		return err
-	}
-	return measure("cold, with an equal tail that is not compacted", (*process).stop)
+	return err
 }
 
 // killUnderLoad sends events as fast as they go, and kills farcall while it is behind them and detect commits.
@@ -322,15 +315,17 @@ func (s sizes) mean() float64 { return s.total() / float64(len(s)) }
 
 // fill writes pane rows of many methods over the 30 days up to now, each key once, in transactions as a stage does. Another
 // round writes the same keys with other values.
-func (b *bench) fill(ctx context.Context, rows int, round uint64) (sizes, error) {
-	rng := rand.New(rand.NewPCG(7, round))
+func (b *bench) fill(ctx context.Context, rows int) error {
+	began := time.Now()
+	rng := rand.New(rand.NewPCG(7, b.rounds))
+	b.rounds++
 	place := kgo.StickyKeyPartitioner(nil).ForTopic(topics.NamesFor(prefix).Visits) // as route does
 	now := time.Now().Unix() / 3600 * 3600
 	var all sizes
 	var failed error
 	for n := 0; n < rows; {
 		if err := b.cl.BeginTransaction(); err != nil {
-			return nil, err
+			return err
 		}
 		touched := map[int32]bool{}
 		for range 200_000 {
@@ -354,16 +349,20 @@ func (b *bench) fill(ctx context.Context, rows int, round uint64) (sizes, error)
 			b.cl.Produce(ctx, &kgo.Record{Topic: b.changelog, Partition: p, Key: []byte("\x00m"), Value: b.metas[p]}, nil)
 		}
 		if err := b.cl.Flush(ctx); err != nil {
-			return nil, err
+			return err
 		}
 		if failed != nil {
-			return nil, failed
+			return failed
 		}
 		if err := b.cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return all, nil
+	if b.rounds == 1 {
+		fmt.Fprintf(os.Stderr, "%d rows over %d partitions: %d bytes in the median, %.0f on average, %.0f MB; written in %.0f s\n",
+			rows, b.partitions, all.median(), all.mean(), all.total()/1e6, time.Since(began).Seconds())
+	}
+	return nil
 }
 
 // paneKey is the key of a whole pane row in state/FORMAT.md.
@@ -425,7 +424,6 @@ type process struct {
 	b             *bench
 	joined, ready time.Duration // from the start of the process
 	memory        memory
-	tail          bool
 }
 
 // memory is what the kernel says of a process: bytes resident at the most, and now.
@@ -433,7 +431,7 @@ type memory struct{ peak, resident int64 }
 
 // start starts farcall and waits until all its partitions run.
 func (b *bench) start(ctx context.Context) (*process, error) {
-	p := &process{cmd: exec.Command(b.binary, "run"), ended: make(chan error, 1), log: &bytes.Buffer{}, b: b, tail: b.tail}
+	p := &process{cmd: exec.Command(b.binary, "run"), ended: make(chan error, 1), log: &bytes.Buffer{}, b: b}
 	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = b.env, p.log, p.log
 	began := time.Now()
 	if err := p.cmd.Start(); err != nil {
