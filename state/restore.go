@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -51,8 +50,7 @@ type Restored struct {
 // The target is the high watermark and never the last stable offset: an open transaction of another producer pins that
 // below rows that are committed already (KAFKA-10167). Control records are kept, because transaction markers take
 // offsets: without them the position would stop short of the target for ever.
-func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
-	var out Restored
+func (r Restore) Run(ctx context.Context, s *Store) (out Restored, err error) {
 	if r.Stall == 0 {
 		r.Stall = 3 * time.Minute
 	}
@@ -111,21 +109,18 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 		return out, err
 	}
 	defer r.Share.give(g)
-	cl, err := kgo.NewClient(append(slices.Clone(r.Client),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.KeepControlRecords(),
-		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchMaxBytes(restoreFetchBytes),
-		kgo.FetchMaxPartitionBytes(restoreFetchBytes),
-		kgo.FetchMaxWait(500*time.Millisecond),
-		kgo.MaxDecompressBatchBytes(64<<20),
-		kgo.WithPools(&r.Share.pools),
-	)...)
+	cl, err := g.reader(r.Client, &r.Share.pools)
 	if err != nil {
-		return out, fmt.Errorf("restore client: %w", err)
+		return out, err
 	}
-	defer cl.Close()
 	cl.AddConsumePartitions(map[string]map[int32]kgo.Offset{r.Topic: {r.Partition: kgo.NewOffset().At(next)}})
+	defer func() {
+		if err != nil {
+			g.hangUp() // there is no telling what it would say to the next
+			return
+		}
+		cl.RemoveConsumePartitions(map[string][]int32{r.Topic: {r.Partition}})
+	}()
 
 	progress := time.Now()
 	cold := !known // and then nothing is in Pebble's memtables, and tombstones have nothing to bury
@@ -158,7 +153,7 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 		var failed error
 		fs.EachRecord(func(rec *kgo.Record) {
 			defer rec.Recycle()
-			if failed != nil {
+			if failed != nil || rec.Topic != r.Topic || rec.Partition != r.Partition {
 				return
 			}
 			if !rec.Attrs.IsControl() {
