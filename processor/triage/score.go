@@ -29,7 +29,7 @@ const (
 	pointsNewClient    = 20.0
 	pointsNewTool      = 8.0 // only the tool is new, the system is not
 	pointsNewKey       = 10.0
-	pointsOverlap      = 15.0 // elsewhere at a time that leaves no way
+	pointsOverlap      = 20.0 // elsewhere at a time that leaves no way
 	pointsHour         = 5.0
 	pointsDenied       = 10.0
 	pointsUsualDevice  = -12.0
