@@ -44,8 +44,6 @@ type run struct {
 	Principals   int            `json:"principals"`
 	Incidents    map[string]int `json:"incidents"`
 	Duplicates   int            `json:"duplicates"`
-	Looked       int            `json:"addresses_looked_up"`
-	Disagree     int            `json:"addresses_disagreeing"`
 	Simulated    float64        `json:"simulate_seconds"`
 	Wrote        float64        `json:"write_seconds"`
 	FarcallTook  float64        `json:"farcall_seconds"`
@@ -109,6 +107,11 @@ func command(ctx context.Context) error {
 		}
 	}
 	l := readLists()
+	places, err := askPlaces(ctx, o.binary, l)
+	if err != nil {
+		return fmt.Errorf("look up addresses: %w", err)
+	}
+	fmt.Printf("of %d addresses %d are elsewhere for farcall %s\n", places.Addresses, places.Differ, strings.Join(places.Examples, ", "))
 	var runs []run
 	for _, w := range o.worlds {
 		if o.principals > 0 {
@@ -127,7 +130,7 @@ func command(ctx context.Context) error {
 		printSummary(os.Stdout, runs)
 	}
 	if *asJSON != "" {
-		b, err := json.MarshalIndent(runs, "", " ")
+		b, err := json.MarshalIndent(map[string]any{"places": places, "runs": runs}, "", " ")
 		if err != nil {
 			return fmt.Errorf("encode results: %w", err)
 		}
@@ -136,7 +139,7 @@ func command(ctx context.Context) error {
 		}
 	}
 	if *report != "" {
-		return writeReport(*report, &o, runs)
+		return writeReport(*report, &o, places, runs)
 	}
 	return nil
 }

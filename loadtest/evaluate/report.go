@@ -1,3 +1,3 @@
 package main
 
-func writeReport(string, *options, []run) error { return nil }
+func writeReport(string, *options, *asked, []run) error { return nil }
