@@ -127,14 +127,17 @@ const hostsPerNetwork = 3
 // askPlaces lets farcall locate addresses of every network that a world can use. Each is called from by a user of its own;
 // with all thresholds at 0 every one makes an alert, which says the place.
 func askPlaces(ctx context.Context, binary string, l *lists) (*asked, error) {
-	s := &stream{lists: l, principals: []principal{}, labels: []label{{ordinary, -1}}}
+	s := &stream{lists: l, labels: []label{{ordinary, -1}}}
 	r := rand.New(rand.NewPCG(1, 'p'))
 	want := map[string]string{}
+	hours := map[string]uint32{}
 	add := func(address, place string) {
 		want[address] = place
+		// One a place and hour: past 32 principals in a place and hour farcall only counts them, and may take one for another.
+		hours[place]++
 		s.principals = append(s.principals, principal{kind: iamUser, account: "123456789012", name: fmt.Sprintf("user-%d", len(s.principals))})
 		s.sessions = append(s.sessions, session{principal: uint32(len(s.principals) - 1), address: address, account: "123456789012", region: "us-east-1"})
-		s.events = append(s.events, event{at: uint32(len(s.events)), id: uint32(len(s.events)), session: uint32(len(s.sessions) - 1), method: uint16(l.byName["sts:GetCallerIdentity"])})
+		s.events = append(s.events, event{at: hours[place] * hour, id: uint32(len(s.events)), session: uint32(len(s.sessions) - 1), method: uint16(l.byName["sts:GetCallerIdentity"])})
 	}
 	for _, code := range l.codes {
 		c := l.countries[code]
