@@ -28,6 +28,7 @@ type options struct {
 	seeds            []uint64
 	history, judged  int
 	principals       int
+	incidents        int
 	binary           string
 	least, threshold float64
 	keep             string
@@ -67,6 +68,7 @@ func command(ctx context.Context) error {
 	flag.IntVar(&o.history, "history", 30, "days to learn from before the judged ones")
 	flag.IntVar(&o.judged, "days", 15, "judged days")
 	flag.IntVar(&o.principals, "principals", 0, "how large the organisation is, in place of the world's own size")
+	flag.IntVar(&o.incidents, "incidents", 0, "intrusions of each kind, in place of the world's own number")
 	flag.StringVar(&o.binary, "binary", "bin/farcall", "the binary to judge")
 	flag.Float64Var(&o.least, "least", 10, "least score that farcall is asked for, so that budgets can be drawn")
 	flag.Float64Var(&o.threshold, "threshold", 50, "farcall's own threshold")
@@ -116,6 +118,9 @@ func command(ctx context.Context) error {
 	for _, w := range o.worlds {
 		if o.principals > 0 {
 			w.principals = o.principals
+		}
+		if o.incidents > 0 {
+			w.incidents = o.incidents
 		}
 		for _, seed := range o.seeds {
 			r, err := evaluate(ctx, &o, l, w, seed)

@@ -25,7 +25,7 @@ var reportText string
 type reported struct {
 	Date, Command, Worlds, Seeds, Machine, TuneWorlds, TuneSeeds string
 	Events, Speed, Scan, Home                                    string
-	Engines, Kinds, Noise                                        string
+	Engines, Kinds, KindsAt, Noise                               string
 	History, Judged, Incidents, PerRun                           int
 	Threshold                                                    float64
 	HeldOut                                                      bool
@@ -44,10 +44,10 @@ func writeReport(path string, o *options, places *asked, runs []run) error {
 		f(t, of)
 		return t.RenderMarkdown() + "\n"
 	}
-	rep := reported{Date: time.Now().UTC().Format(time.DateOnly), Command: strings.Join(append([]string{"evaluate"}, os.Args[1:]...), " "),
+	rep := reported{Date: time.Now().UTC().Format(time.DateOnly), Command: strings.Join(append([]string{"go run ./loadtest/evaluate"}, os.Args[1:]...), " "),
 		Machine: fmt.Sprintf("%s, %d cores, %s", processorName(), runtime.NumCPU(), runtime.Version()), Runs: runs, Places: places,
 		History: o.history, Judged: o.judged, Threshold: o.threshold, HeldOut: heldOut(runs),
-		Engines: markdown(engineTable, runs), Kinds: markdown(kindTable, runs), Noise: markdown(noiseTable, runs), Home: homeText(runs),
+		Engines: markdown(engineTable, runs), Kinds: markdown(kindTable, runs), KindsAt: markdown(kindBudgetTable, runs), Noise: markdown(noiseTable, runs), Home: homeText(runs),
 		TuneSeeds: strings.Trim(fmt.Sprint(tuneSeeds), "[]")}
 	var names, seeds, tune []string
 	events, seconds, scans := 0, 0.0, []float64{}
@@ -202,7 +202,7 @@ func plotRecall(path string, runs []run) error {
 func plotKinds(path string, runs []run) error {
 	g := chart.Chart{Width: 1000, Height: 560, Background: chart.Style{Padding: chart.Box{Top: 30, Left: 250, Right: 30, Bottom: 20}},
 		XAxis: chart.XAxis{Name: "caught at the engine's own threshold", Range: &chart.ContinuousRange{Min: -.02, Max: 1.02}, Ticks: shareTicks()},
-		YAxis: chart.YAxis{Range: &chart.ContinuousRange{Min: -.5, Max: float64(len(incidentKinds)) - .5}}}
+		YAxis: chart.YAxis{Range: &chart.ContinuousRange{Min: -.6, Max: float64(len(incidentKinds)) - .4}}}
 	for i, k := range incidentKinds {
 		g.YAxis.Ticks = append(g.YAxis.Ticks, chart.Tick{Value: float64(len(incidentKinds) - 1 - i), Label: k})
 	}
