@@ -1,11 +1,14 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // TestEndToEnd shows a tiny world to the built binary and all baselines, and reports.
@@ -55,8 +58,16 @@ func TestEndToEnd(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeReport(path, o, places, []run{*r}); err != nil {
+	e := &evaluation{Date: "2026-01-02", Flags: "--days 5", History: 10, Judged: 5, Threshold: 50, Places: places, Runs: []run{*r}}
+	saved := filepath.Join(dir, "results.json")
+	if err := conclude(e, saved, path); err != nil {
 		t.Fatal(err)
+	}
+	var again evaluation
+	if b, err := os.ReadFile(saved); err != nil {
+		t.Error(err)
+	} else if err := json.Unmarshal(b, &again); err != nil || !cmp.Equal(*e, again) {
+		t.Errorf("results don't survive as JSON: %v %s", err, cmp.Diff(*e, again))
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {

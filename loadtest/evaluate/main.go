@@ -36,6 +36,18 @@ type options struct {
 	tune             bool
 }
 
+// evaluation is all that was measured, and under which conditions.
+type evaluation struct {
+	Date      string  `json:"date"`
+	Flags     string  `json:"flags"`
+	Machine   string  `json:"machine"`
+	History   int     `json:"history_days"`
+	Judged    int     `json:"judged_days"`
+	Threshold float64 `json:"threshold"`
+	Places    *asked  `json:"places"`
+	Runs      []run   `json:"runs"`
+}
+
 // run is one simulation and what the engines made of it.
 type run struct {
 	World        string         `json:"world"`
@@ -77,9 +89,24 @@ func command(ctx context.Context) error {
 	flag.BoolVar(&o.tune, "tune", false, "use the worlds and seeds that are free to look at while tuning")
 	asJSON := flag.String("json", "", "file for the results, as JSON")
 	report := flag.String("report", "", "file for the report, as Markdown; its plots lie beside it")
+	from := flag.String("from", "", "report what an earlier run wrote with --json, in place of running")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("%q is no flag; --help lists them", flag.Arg(0))
+	}
+	if *from != "" {
+		var e evaluation
+		b, err := os.ReadFile(*from)
+		if err == nil {
+			err = json.Unmarshal(b, &e)
+		}
+		if err == nil && len(e.Runs) == 0 {
+			err = errors.New("it holds no simulation")
+		}
+		if err != nil {
+			return fmt.Errorf("read results %s: %w", *from, err)
+		}
+		return conclude(&e, "", *report)
 	}
 	if o.history < 8 || o.judged < 1 {
 		return errors.New("engines learn for a week: --history must be 8 or more, --days 1 or more")
@@ -114,7 +141,8 @@ func command(ctx context.Context) error {
 		return fmt.Errorf("look up addresses: %w", err)
 	}
 	fmt.Printf("of %d addresses %d are elsewhere for farcall %s\n", places.Addresses, places.Differ, strings.Join(places.Examples, ", "))
-	var runs []run
+	e := evaluation{Date: time.Now().UTC().Format(time.DateOnly), Flags: conditions(), Machine: machineName(),
+		History: o.history, Judged: o.judged, Threshold: o.threshold, Places: places}
 	for _, w := range o.worlds {
 		if o.principals > 0 {
 			w.principals = o.principals
@@ -127,26 +155,44 @@ func command(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("world %s, seed %d: %w", w.name, seed, err)
 			}
-			runs = append(runs, *r)
+			e.Runs = append(e.Runs, *r)
 			printRun(os.Stdout, r)
 		}
 	}
-	if len(runs) > 1 {
-		printSummary(os.Stdout, runs)
+	return conclude(&e, *asJSON, *report)
+}
+
+// conclude prints and writes what was measured.
+func conclude(e *evaluation, asJSON, report string) error {
+	if len(e.Runs) > 1 {
+		printSummary(os.Stdout, e.Runs)
 	}
-	if *asJSON != "" {
-		b, err := json.MarshalIndent(map[string]any{"places": places, "runs": runs}, "", " ")
+	if asJSON != "" {
+		b, err := json.MarshalIndent(e, "", " ")
 		if err != nil {
 			return fmt.Errorf("encode results: %w", err)
 		}
-		if err := os.WriteFile(*asJSON, append(b, '\n'), 0o644); err != nil {
+		if err := os.WriteFile(asJSON, append(b, '\n'), 0o644); err != nil {
 			return fmt.Errorf("write results: %w", err)
 		}
 	}
-	if *report != "" {
-		return writeReport(*report, &o, places, runs)
+	if report != "" {
+		return writeReport(report, e)
 	}
 	return nil
+}
+
+// conditions are the flags that results depend on, as given.
+func conditions() string {
+	var given []string
+	flag.Visit(func(f *flag.Flag) {
+		switch f.Name {
+		case "binary", "keep", "json", "report", "misses":
+		default:
+			given = append(given, "--"+f.Name+" "+f.Value.String())
+		}
+	})
+	return strings.Join(given, " ")
 }
 
 // evaluate simulates a world and shows it to every engine.

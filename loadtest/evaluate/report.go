@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"text/template"
-	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/wcharczuk/go-chart/v2"
@@ -23,30 +22,27 @@ var reportText string
 
 // reported is what the report's template is filled with.
 type reported struct {
-	Date, Command, Worlds, Seeds, Machine, TuneWorlds, TuneSeeds string
-	Events, Speed, Scan, Home                                    string
-	Engines, Kinds, KindsAt, Noise                               string
-	History, Judged, Incidents, PerRun                           int
-	Threshold                                                    float64
-	HeldOut                                                      bool
-	Runs                                                         []run
-	PerWorld                                                     []section
-	Assumed                                                      []string
-	Places                                                       *asked
+	*evaluation
+	Worlds, Seeds, TuneWorlds, TuneSeeds string
+	Events, Speed, Scan, Home            string
+	Engines, Kinds, KindsAt, Noise       string
+	Incidents, PerRun                    int
+	HeldOut                              bool
+	PerWorld                             []section
+	Assumed                              []string
 }
 
 type section struct{ Name, Text string }
 
 // writeReport writes the Markdown report, and its plots beside it.
-func writeReport(path string, o *options, places *asked, runs []run) error {
+func writeReport(path string, e *evaluation) error {
+	runs := e.Runs
 	markdown := func(f func(table.Writer, []run), of []run) string {
 		t := table.NewWriter()
 		f(t, of)
 		return t.RenderMarkdown() + "\n"
 	}
-	rep := reported{Date: time.Now().UTC().Format(time.DateOnly), Command: strings.Join(append([]string{"go run ./loadtest/evaluate"}, os.Args[1:]...), " "),
-		Machine: fmt.Sprintf("%s, %d cores, %s", processorName(), runtime.NumCPU(), runtime.Version()), Runs: runs, Places: places,
-		History: o.history, Judged: o.judged, Threshold: o.threshold, HeldOut: heldOut(runs),
+	rep := reported{evaluation: e, HeldOut: heldOut(runs),
 		Engines: markdown(engineTable, runs), Kinds: markdown(kindTable, runs), KindsAt: markdown(kindBudgetTable, runs), Noise: markdown(noiseTable, runs), Home: homeText(runs),
 		TuneSeeds: strings.Trim(fmt.Sprint(tuneSeeds), "[]")}
 	var names, seeds, tune []string
@@ -143,6 +139,11 @@ func assumed(w *world) string {
 	add(100*w.twoHomes, "%.0f %% have a second home abroad")
 	add(100*w.duplicates, "%.0f %% second deliveries")
 	return fmt.Sprintf("| %s | %d | %d | %.0f %% | %.1f | %.0f %% | %.1f | %s |", w.name, w.principals, w.offices, 100*w.remote, w.trips, 100*w.vpn, w.joiners, strings.Join(also, "; "))
+}
+
+// machineName says what it was measured on.
+func machineName() string {
+	return fmt.Sprintf("%s, %d cores, %s", processorName(), runtime.NumCPU(), runtime.Version())
 }
 
 // processorName is what Linux calls the processor.
