@@ -33,6 +33,7 @@ type options struct {
 	least, threshold float64
 	keep             string
 	misses           bool
+	models           bool
 	tune             bool
 }
 
@@ -86,6 +87,7 @@ func command(ctx context.Context) error {
 	flag.Float64Var(&o.threshold, "threshold", 50, "farcall's own threshold")
 	flag.StringVar(&o.keep, "keep", "", "folder to keep the CloudTrail files in")
 	flag.BoolVar(&o.misses, "misses", false, "list the incidents that farcall misses and the loudest benign alerts")
+	flag.BoolVar(&o.models, "models", false, "judge other models of the method score too, each without what is known of principals")
 	flag.BoolVar(&o.tune, "tune", false, "use the worlds and seeds that are free to look at while tuning")
 	asJSON := flag.String("json", "", "file for the results, as JSON")
 	report := flag.String("report", "", "file for the report, as Markdown; its plots lie beside it")
@@ -231,6 +233,11 @@ func evaluate(ctx context.Context, o *options, l *lists, w world, seed uint64) (
 	r.FarcallTook = lap()
 	r.Results = append(r.Results, measure(s, "farcall", o.threshold, found))
 	engines := baselines(s)
+	if o.models {
+		for _, m := range models() {
+			engines = append(engines, newMethodScore(m))
+		}
+	}
 	for i, alerts := range runBaselines(s, engines) {
 		r.Results = append(r.Results, measure(s, engines[i].name(), engines[i].threshold(), alerts))
 	}
