@@ -63,6 +63,7 @@ type run struct {
 	FarcallTook  float64        `json:"farcall_seconds"`
 	BaselineTook float64        `json:"baseline_seconds"`
 	Results      []result       `json:"results"`
+	Models       []result       `json:"models,omitempty"`
 }
 
 func main() {
@@ -253,15 +254,19 @@ func evaluate(ctx context.Context, o *options, l *lists, w world, seed uint64) (
 	r.FarcallTook = lap()
 	r.Results = append(r.Results, measure(s, "farcall", o.threshold, found))
 	engines := baselines(s)
-	if o.models {
-		for _, m := range models() {
-			engines = append(engines, newMethodScore(m))
-		}
-	}
 	for i, alerts := range runBaselines(s, engines) {
 		r.Results = append(r.Results, measure(s, engines[i].name(), engines[i].threshold(), alerts))
 	}
 	r.BaselineTook = lap()
+	if o.models {
+		var engines []engine
+		for _, m := range models() {
+			engines = append(engines, newMethodScore(m))
+		}
+		for i, alerts := range runBaselines(s, engines) {
+			r.Models = append(r.Models, measure(s, engines[i].name(), engines[i].threshold(), alerts))
+		}
+	}
 	if o.misses {
 		printMisses(os.Stdout, s, found, o.threshold)
 	}
