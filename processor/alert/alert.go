@@ -207,12 +207,27 @@ func (a *Alert) Reason() string {
 	} else if len(c.Clients) > 0 && c.Days > 0 {
 		parts = append(parts, "with its usual client")
 	}
-	if !c.OrganisationUsual {
-		if c.Organisation.Others == 0 {
-			parts = append(parts, "nobody else of the organisation is there")
-		} else {
-			parts = append(parts, fmt.Sprintf("%s others of the organisation are there", group(c.Organisation.Others)))
+	first := int64(0)
+	for i := range a.Methods {
+		if a.Methods[i].New {
+			first++
 		}
+	}
+	switch n := int64(len(a.Methods)); {
+	case first == 0 || c.Days == 0:
+	case n == 1:
+		parts = append(parts, "it had not called the method within the window, from anywhere")
+	default:
+		parts = append(parts, fmt.Sprintf("%s of its %s unusual methods it had not called within the window, from anywhere", group(first), group(n)))
+	}
+	switch others := c.Organisation.Others; {
+	case c.OrganisationUsual:
+	case others == 0:
+		parts = append(parts, "nobody else of the organisation is there")
+	case others == 1:
+		parts = append(parts, "one other of the organisation is there")
+	default:
+		parts = append(parts, group(others)+" others of the organisation are there")
 	}
 	if a.Lead.Score > 0 {
 		parts = append(parts, a.unusual())
