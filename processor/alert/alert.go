@@ -85,6 +85,14 @@ type Overlap struct {
 	Kilometres int64 // apart at the least
 }
 
+// Journey is the way from where the principal was last. Place is "" for nowhere.
+type Journey struct {
+	Place      string
+	Last       int64 // last pane there, Unix seconds
+	Hours      int64 // from then to the first pane of the stay
+	Kilometres int64 // apart at the least
+}
+
 // Context is what is known of the principal, as of the first event of the alert.
 type Context struct {
 	Since     int64 // first pane ever, Unix seconds; 0 for none before
@@ -96,6 +104,7 @@ type Context struct {
 	Clients, Keys, Networks          []string // seen in the place
 	NewClients, NewKeys, NewNetworks []string // of these, not seen with the principal before
 	Overlap                          Overlap
+	From                             Journey
 
 	// OrganisationUsual says that the place is usual for the organisation; else Organisation has its distribution over all
 	// methods, and OrganisationScore its score.
