@@ -155,11 +155,15 @@ type Restores struct {
 	pools       fetchPools
 	largeNumber int
 	smallBelow  int64 // offsets
+	giving      chan struct{} // holds one while somebody gives
 }
 
 // NewRestores allows parallel restores at a time, each with a buffer of so many bytes; and, besides, a few small ones.
 func NewRestores(parallel, buffer int) *Restores {
-	r := &Restores{buffer: buffer, large: make(chan *gather, parallel), small: make(chan *gather, smallRestores), largeNumber: parallel, smallBelow: smallOffsets}
+	r := &Restores{
+		buffer: buffer, large: make(chan *gather, parallel), small: make(chan *gather, smallRestores), giving: make(chan struct{}, 1),
+		largeNumber: parallel, smallBelow: smallOffsets,
+	}
 	for range parallel {
 		r.large <- &gather{limit: buffer}
 	}
@@ -193,8 +197,11 @@ func (r *Restores) take(ctx context.Context, offsets int64) (*gather, error) {
 	}
 }
 
-// give hands the room on. Buffers and clients are let go once nobody waits for them, for a process restores seldom.
+// give hands the room on. Buffers and clients are let go once nobody waits for them, for a process restores seldom. One gives at
+// a time: else a client that comes back while others are being closed would stay open until the next restore.
 func (r *Restores) give(g *gather) {
+	r.giving <- struct{}{}
+	defer func() { <-r.giving }()
 	g.reset()
 	room, all := r.large, r.largeNumber
 	if g.small {

@@ -180,8 +180,7 @@ type Triage struct {
 	Workers int `yaml:"workers" env:"WORKERS"`
 	// Least alert score that makes an alert, from detect.floor to 100.
 	Threshold float64 `yaml:"threshold" env:"THRESHOLD"`
-	// Most alerts in 15 minutes of stream time, over the whole group, 0 to 1000000; 0: no cap. Critical ones always go out, the
-	// rest is held back on a topic of its own and announced.
+	// Most alerts in 15 minutes of stream time, over the group, 0 to 1000000; 0: no cap. Critical ones go out, others are held back.
 	Cap int `yaml:"cap" env:"CAP"`
 }
 

@@ -86,14 +86,14 @@ func other() Config {
 		State:  State{Dir: "/var/lib/farcall", Slot: "pod-3", CacheBytes: 1 << 30, MemTablesBytes: 256 << 20, RestoreBytes: 8 << 20, Restores: 3},
 		Geo:    Geo{Database: "GeoLite2-Country.mmdb", CacheEntries: 4096, ReloadEvery: 90 * time.Second},
 		Route: Route{
-			Workers: 2, Start: "latest", OnOffsetOutOfRange: "earliest", Skew: time.Minute, RecordBytes: 2 << 20, Depth: 100, ExpandedBytes: 32 << 20, MemoryEntries: 5000,
+			Workers: 2, Start: "latest", OnOffsetOutOfRange: "earliest", Skew: time.Minute, Late: 2 * time.Hour, RecordBytes: 2 << 20, Depth: 100, ExpandedBytes: 32 << 20, MemoryEntries: 5000,
 			Ignore: []route.Rule{
 				{Name: "scanner", Category: "Management", Service: "iam", Method: "iam:List*", Principal: "*/role/scanner", Account: "111122223333", Network: "192.0.2.0/24"},
 				{Name: "data", Category: "Data"},
 			},
 		},
 		Detect:  Detect{Workers: 3, Scope: "account", Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Floor: 12.5, CacheEntries: 80_000},
-		Triage:  Triage{Workers: 4, Threshold: 62.5},
+		Triage:  Triage{Workers: 4, Threshold: 62.5, Cap: 40},
 		Stream:  Stream{CommitInterval: 50 * time.Millisecond, CommitStretch: 250 * time.Millisecond, SessionTimeout: 20 * time.Second, TransactionTimeout: 15 * time.Second, RestoreStall: time.Minute, FetchMaxBytes: 8 << 20},
 		Console: Console{Listen: "0.0.0.0:9000", TokenFile: "token", CertFile: "console.pem", KeyFile: "console.key"},
 		Log:     Log{Level: "debug", Format: "json"},
@@ -133,7 +133,9 @@ func TestDefaultIsValid(t *testing.T) {
 	if d := cmp.Diff(whole, c.DetectConfig()); d != "" {
 		t.Errorf("detect: %s", d)
 	}
-	if d := cmp.Diff(triage.DefaultConfig(), c.TriageConfig()); d != "" {
+	alone := triage.DefaultConfig() // of one task, which has all the cap if it is alone
+	alone.Partitions = c.Topics.Partitions
+	if d := cmp.Diff(alone, c.TriageConfig()); d != "" {
 		t.Errorf("triage: %s", d)
 	}
 	if d := cmp.Diff(topics.DefaultOptions(), c.TopicOptions()); d != "" {
@@ -210,6 +212,8 @@ var rules = []rule{
 		[]string{"detect.workers: -1 is outside 1 to 64", "route.workers: 0 is outside", "triage.workers: 65 is outside"}},
 	{"start in the middle", func(c *Config) { c.Route.Start = "middle" }, []string{`route.start: "middle" is not one of earliest, latest`}},
 	{"out of range, and into the middle", func(c *Config) { c.Route.OnOffsetOutOfRange = "middle" }, []string{`route.on_offset_out_of_range: "middle" is not one of fail, earliest, latest`}},
+	{"nothing but late", func(c *Config) { c.Route.Late = 59 * time.Second }, []string{"route.late: 59s is outside 1m0s to 720h0m0s"}},
+	{"negative cap", func(c *Config) { c.Triage.Cap = -1 }, []string{"triage.cap: -1 is outside 0 to 1000000"}},
 	{"negative skew", func(c *Config) { c.Route.Skew = -1 }, []string{"route.skew: -1ns is outside"}},
 	{"small records", func(c *Config) { c.Route.RecordBytes = 1 }, []string{"route.record_bytes: 1 is outside"}},
 	{"flat records", func(c *Config) { c.Route.Depth = 1 }, []string{"route.depth: 1 is outside"}},
@@ -499,14 +503,14 @@ func TestYAMLHidesThePassword(t *testing.T) {
 func TestConversions(t *testing.T) {
 	c := other()
 	r := c.RouteConfig()
-	if r.Pane != c.Detect.Pane || r.Scope != "account" || r.Skew != time.Minute || len(r.Ignore) != 2 || r.MemoryEntries != 5000 ||
+	if r.Pane != c.Detect.Pane || r.Scope != "account" || r.Skew != time.Minute || r.Late != 2*time.Hour || len(r.Ignore) != 2 || r.MemoryEntries != 5000 ||
 		r.Limits.RecordBytes != 2<<20 || r.Limits.Depth != 100 || r.Limits.ExpandedBytes != 32<<20 {
 		t.Errorf("route: %+v", r)
 	}
 	if d := cmp.Diff(detect.Config{Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Floor: 12.5, CacheEntries: 80_000 / 8}, c.DetectConfig()); d != "" {
 		t.Errorf("detect: %s", d)
 	}
-	if d := cmp.Diff(triage.Config{Threshold: 62.5, Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour}, c.TriageConfig()); d != "" {
+	if d := cmp.Diff(triage.Config{Threshold: 62.5, Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Cap: 40, Partitions: 8}, c.TriageConfig()); d != "" {
 		t.Errorf("triage: %s", d)
 	}
 	if d := cmp.Diff(topics.Options{Prefix: "fc", Partitions: 8, Retention: 72 * time.Hour, AlertRetention: 48 * time.Hour}, c.TopicOptions()); d != "" {
