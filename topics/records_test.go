@@ -80,6 +80,7 @@ func fullVisit() *Visit {
 			Address: "175.45.176.1", UserAgent: "aws-cli/2.15.0", VPCEndpointID: "vpce-0a1b2c3d", ErrorCode: "AccessDenied",
 			ErrorMessage: "not authorised", RequestParameters: `{"userName":"mallory"}`,
 			Resources: []string{"arn:aws:iam::123456789012:user/mallory", ""}, MFA: No, ReadOnly: Yes, GeoBuild: "2026-01-01",
+			Network: "AS64496", NetworkName: "Example Hosting",
 		},
 	}
 }
@@ -399,7 +400,7 @@ func TestEveryTextIsClipped(t *testing.T) {
 				})
 			}
 		})
-		if want := map[Kind]int{KindVisit: 4 + 26 + 2, KindSighting: 3 + 4 + 26 + 2, KindAnomaly: 1 + 4 + 26 + 2,
+		if want := map[Kind]int{KindVisit: 4 + 28 + 2, KindSighting: 3 + 4 + 28 + 2, KindAnomaly: 1 + 4 + 28 + 2,
 			KindException: 10, KindVerdict: 4, KindRetraction: 5}[KindOf(r.encode())]; fields != want {
 			t.Errorf("%T has %d text fields, this test knows %d", r, fields, want)
 		}

@@ -124,9 +124,11 @@ type State struct {
 type Geo struct {
 	// MaxMind DB file with countries or cities, reloaded when it changes. Empty: the embedded database.
 	Database string `yaml:"database" env:"DATABASE"`
+	// MaxMind DB file with autonomous systems (GeoLite2-ASN, DB-IP ASN, ipinfo), reloaded when it changes. Empty: nothing is known of networks.
+	ASNDatabase string `yaml:"asn_database" env:"ASN_DATABASE"`
 	// Addresses that each task of route remembers, 64 bytes each, 1 to 1048576.
 	CacheEntries int `yaml:"cache_entries" env:"CACHE_ENTRIES"`
-	// How often the file is looked at for a change, 1s to 24h.
+	// How often the files are looked at for a change, 1s to 24h.
 	ReloadEvery time.Duration `yaml:"reload_every" env:"RELOAD_EVERY"`
 }
 
@@ -180,9 +182,12 @@ type Triage struct {
 	Workers int `yaml:"workers" env:"WORKERS"`
 	// Least alert score that makes an alert, from detect.floor to 100.
 	Threshold float64 `yaml:"threshold" env:"THRESHOLD"`
-	// Most alerts in 15 minutes of stream time, over the whole group, 0 to 1000000; 0: no cap. Critical ones always go out, the
-	// rest is held back on a topic of its own and announced.
+	// Most alerts in 15 minutes of stream time, over the whole group, 0 to 1000000; 0: no cap. Critical ones always go out, the rest is held back on a topic of its own and announced.
 	Cap int `yaml:"cap" env:"CAP"`
+	// Networks that anyone can rent a machine or a tunnel in, such as AS64496: one that is new to a principal adds to the score. Needs geo.asn_database.
+	HostingNetworks []string `yaml:"hosting_networks" env:"HOSTING_NETWORKS"`
+	// Texts in the names of organisations whose networks count likewise, found anywhere in the name and in any case. The default is a guess at the trade by its name.
+	HostingNames []string `yaml:"hosting_names" env:"HOSTING_NAMES"`
 }
 
 // Stream are the settings of the transactional loop.
@@ -234,7 +239,7 @@ func Default() Config {
 		Geo:     Geo{CacheEntries: geo.DefaultCacheEntries, ReloadEvery: time.Minute},
 		Route:   Route{Workers: 1, Start: "earliest", OnOffsetOutOfRange: "fail", Skew: r.Skew, Late: r.Late, RecordBytes: lim.RecordBytes, Depth: lim.Depth, ExpandedBytes: lim.ExpandedBytes, MemoryEntries: r.MemoryEntries, MaxBadShare: 0.5},
 		Detect:  Detect{Workers: 1, Scope: r.Scope, Pane: d.Pane, Window: d.Window, LookBack: d.LookBack, Floor: d.Floor, CacheEntries: d.CacheEntries},
-		Triage:  Triage{Workers: 1, Threshold: tr.Threshold, Cap: tr.Cap},
+		Triage:  Triage{Workers: 1, Threshold: tr.Threshold, Cap: tr.Cap, HostingNetworks: []string{}, HostingNames: tr.HostingNames},
 		Stream:  Stream{CommitInterval: 100 * time.Millisecond, CommitStretch: 300 * time.Millisecond, SessionTimeout: 10 * time.Second, TransactionTimeout: 10 * time.Second, RestoreStall: 3 * time.Minute, FetchMaxBytes: 4 << 20},
 		Console: Console{Listen: "127.0.0.1:9464"},
 		Log:     Log{Level: "info", Format: "text"},
@@ -324,6 +329,9 @@ func (c *Config) Warnings() (ws []string) {
 	}
 	return ws
 }
+
+// minHostingName is the shortest text that says something of a name.
+const minHostingName = 3
 
 // Validate reports every illegal setting and combination at once.
 func (c *Config) Validate() error {
@@ -445,6 +453,19 @@ func (c *Config) Validate() error {
 	}
 	score("detect.floor", c.Detect.Floor)
 	score("triage.threshold", c.Triage.Threshold)
+	for _, n := range c.Triage.HostingNetworks {
+		if _, ok := geo.ParseNetwork(n); !ok {
+			bad("triage.hosting_networks", "%q is no network such as AS64496", n)
+		}
+	}
+	for _, n := range c.Triage.HostingNames {
+		if len(strings.TrimSpace(n)) < minHostingName {
+			bad("triage.hosting_names", "%q has fewer than %d characters and would be found in names of all kinds", n, minHostingName)
+		}
+	}
+	if len(c.Triage.HostingNetworks) > 0 && c.Geo.ASNDatabase == "" && slices.Contains(c.Stages, "route") {
+		bad("triage.hosting_networks", "without geo.asn_database no network is known, and the list is for nothing")
+	}
 	between("triage.cap", int64(c.Triage.Cap), 0, 1_000_000)
 	if c.Detect.Floor > c.Triage.Threshold {
 		bad("triage.threshold", "%g lies below detect.floor, %g: anomalies between them never reach triage", c.Triage.Threshold, c.Detect.Floor)
@@ -503,9 +524,14 @@ func (c *Config) DetectConfig() detect.Config {
 
 // TriageConfig is the settings of triage.
 func (c *Config) TriageConfig() triage.Config {
+	var networks []string
+	for _, n := range c.Triage.HostingNetworks {
+		networks = append(networks, strings.ToUpper(n))
+	}
 	return triage.Config{
-		Threshold: c.Triage.Threshold, Pane: c.Detect.Pane, Window: c.Detect.Window, LookBack: c.Detect.LookBack,
-		Cap: c.Triage.Cap, Partitions: c.Topics.Partitions,
+		HostingNetworks: networks,
+		Threshold:       c.Triage.Threshold, Pane: c.Detect.Pane, Window: c.Detect.Window, LookBack: c.Detect.LookBack,
+		Cap: c.Triage.Cap, Partitions: c.Topics.Partitions, HostingNames: c.Triage.HostingNames,
 	}
 }
 

@@ -197,7 +197,7 @@ func (t *Task) Event(e *cloudtrail.Event) {
 	if t.cfg.Scope == "account" {
 		scope = e.Account()
 	}
-	sighted := t.firstSighting(e, pane, place.Name)
+	sighted := t.firstSighting(e, pane, &place)
 	first := t.firstVisit(scope, t.method, place.Name, pane, outcome)
 	if !first {
 		t.stats.Repeats++
@@ -205,7 +205,7 @@ func (t *Task) Event(e *cloudtrail.Event) {
 	if !sighted && !first {
 		return
 	}
-	v := t.visit(e, scope, pane, place.Name, outcome)
+	v := t.visit(e, scope, pane, &place, outcome)
 	t.buf = v.Append(t.buf[:0])
 	if len(t.buf) > topics.MaxVisitBytes {
 		if first {
@@ -263,9 +263,10 @@ func (t *Task) ignored(e *cloudtrail.Event) string {
 	return ""
 }
 
-func (t *Task) firstSighting(e *cloudtrail.Event, pane int64, place string) bool {
+func (t *Task) firstSighting(e *cloudtrail.Event, pane int64, place *geo.Place) bool {
 	t.hashed = append(t.hashed[:0], t.principal...)
-	t.hashed = append(append(t.hashed, 0), place...)
+	t.hashed = append(append(t.hashed, 0), place.Name...)
+	t.hashed = append(append(t.hashed, 0), place.Network...)
 	t.hashed = append(append(t.hashed, 0), t.clients.name(e.UserAgent)...)
 	t.hashed = append(append(t.hashed, 0), longTerm(e.UserIdentity.AccessKeyID)...)
 	return t.seen.first(pane, xxhash.Sum64(t.hashed))
@@ -281,7 +282,7 @@ func longTerm(key string) string {
 
 // tellSighting tells triage of the visit v, whose encoded form is in t.buf.
 func (t *Task) tellSighting(e *cloudtrail.Event, v *topics.Visit) {
-	s := topics.Sighting{Client: t.clients.name(e.UserAgent), KeyID: longTerm(e.UserIdentity.AccessKeyID), Visit: *v}
+	s := topics.Sighting{Network: v.Evidence.Network, Client: t.clients.name(e.UserAgent), KeyID: longTerm(e.UserIdentity.AccessKeyID), Visit: *v}
 	t.stats.Sightings++
 	t.more = s.Append(t.more[:0], t.buf)
 	t.out.Sighting(s.Key(), t.more)
@@ -312,7 +313,7 @@ func (t *Task) quiet(e *cloudtrail.Event) topics.Quiet {
 }
 
 // visit is what is told of an event. It is valid until the next.
-func (t *Task) visit(e *cloudtrail.Event, scope string, pane int64, place string, outcome topics.Outcome) *topics.Visit {
+func (t *Task) visit(e *cloudtrail.Event, scope string, pane int64, place *geo.Place, outcome topics.Outcome) *topics.Visit {
 	id := &e.UserIdentity
 	t.resources = t.resources[:0]
 	for i := range e.Resources[:min(len(e.Resources), topics.MaxResources)] {
@@ -322,7 +323,7 @@ func (t *Task) visit(e *cloudtrail.Event, scope string, pane int64, place string
 	src.Byte = e.Offset
 	v := &t.told
 	*v = topics.Visit{
-		Scope: scope, Method: string(t.method), Principal: string(t.principal), Place: place, Pane: pane, Outcome: outcome, Quiet: t.quiet(e), Horizon: t.horizon,
+		Scope: scope, Method: string(t.method), Principal: string(t.principal), Place: place.Name, Pane: pane, Outcome: outcome, Quiet: t.quiet(e), Horizon: t.horizon,
 		Evidence: topics.Evidence{
 			EventTime: e.TimeMillis, Delivered: t.raw.Timestamp, Source: src,
 			EventID: e.EventID, SharedEventID: e.SharedEventID, EventSource: e.EventSource, EventName: e.EventName,
@@ -331,6 +332,7 @@ func (t *Task) visit(e *cloudtrail.Event, scope string, pane int64, place string
 			IdentityType: id.Type, ARN: id.ARN, PrincipalID: id.PrincipalID, UserName: id.UserName, AccessKeyID: id.AccessKeyID,
 			SessionName: e.SessionName(), IssuerARN: id.SessionContext.SessionIssuer.ARN, SourceIdentity: e.SourceIdentity(),
 			OnBehalfOf: id.OnBehalfOf.UserID, InvokedBy: id.InvokedBy, Address: e.SourceIPAddress, UserAgent: e.UserAgent,
+			Network: place.Network, NetworkName: place.Organisation,
 			VPCEndpointID: e.VPCEndpointID, ErrorCode: e.ErrorCode, ErrorMessage: e.ErrorMessage,
 			RequestParameters: string(e.RequestParameters), Resources: t.resources,
 			MFA: answer(id.SessionContext.Attributes.MFAAuthenticated), GeoBuild: t.look.Build(),
