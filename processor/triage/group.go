@@ -124,7 +124,7 @@ func (g *group) add(a *topics.Anomaly) bool {
 	at := v.Evidence.EventTime
 	if v.Method == topics.AnyMethod {
 		o := &g.organisation
-		if o.Visit.Method == "" || cmp.Or(cmp.Compare(v.Pane, o.Visit.Pane), cmp.Compare(o.Score, a.Score)) < 0 {
+		if o.Visit.Method == "" || cmp.Or(cmp.Compare(v.Pane, o.Visit.Pane), telling(a, o)) < 0 {
 			*o, changed = *a, true
 		}
 		return changed
@@ -145,7 +145,7 @@ func (g *group) add(a *topics.Anomaly) bool {
 		o := &g.methods[i]
 		before := *o
 		o.Outcome |= m.Outcome
-		if m.First < o.First {
+		if cmp.Or(cmp.Compare(m.First, o.First), cmp.Compare(m.EventID, o.EventID)) < 0 {
 			o.First, o.EventID, o.New = m.First, m.EventID, m.New
 		}
 		if m.Score > o.Score {
@@ -165,14 +165,18 @@ func (g *group) add(a *topics.Anomaly) bool {
 	return changed
 }
 
-// leads says whether a tells more than b: the higher score, then the earlier event, then the method's name.
-func leads(a, b *topics.Anomaly) bool {
+// leads says whether a tells more than b.
+func leads(a, b *topics.Anomaly) bool { return telling(a, b) < 0 }
+
+// telling orders anomalies by how much they tell: the higher score first, then the earlier event, then the method's name. No two
+// events are equal, so that what comes first does not depend on the order in which they came.
+func telling(a, b *topics.Anomaly) int {
 	return cmp.Or(
 		cmp.Compare(b.Score, a.Score),
 		cmp.Compare(a.Visit.Evidence.EventTime, b.Visit.Evidence.EventTime),
 		cmp.Compare(a.Visit.Method, b.Visit.Method),
 		cmp.Compare(a.Visit.Evidence.EventID, b.Visit.Evidence.EventID),
-	) < 0
+	)
 }
 
 // elsewhere notes that the principal was in another place, gap panes apart, and says whether that changed anything: whether

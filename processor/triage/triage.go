@@ -111,11 +111,13 @@ func (t *Task) Record(value []byte, created int64, out Output) (Verdict, error) 
 	var v *topics.Visit
 	switch kind {
 	case topics.KindSighting:
+		t.sighting = topics.Sighting{} // its lists may live on in an alert
 		if err := t.sighting.Decode(value); err != nil {
 			return 0, err
 		}
 		v = &t.sighting.Visit
 	case topics.KindAnomaly:
+		t.anomaly = topics.Anomaly{} // likewise
 		if err := t.anomaly.Decode(value); err != nil {
 			return 0, err
 		}
@@ -227,18 +229,19 @@ type change struct {
 
 func (c *change) sighting(s *topics.Sighting) error {
 	v := &s.Visit
-	if !c.t.learn(&c.p, s) {
-		return nil
-	}
-	c.profileChanged = true
+	c.profileChanged = c.t.learn(&c.p, s)
 	c.t.known("", v.Pane)
 	c.t.known(v.Evidence.Account, v.Pane)
-	// Being in a place that is no news is worth no alert, unless one is growing.
+	// Being in a place that is no news is worth no alert, unless one is growing. A sighting that taught the profile nothing may
+	// still be the earliest of its pane, or the first that was allowed: several raw partitions tell the same presence.
 	grows := func(s stay) bool { return s.place == v.Place && s.alerted && s.holds(v.Pane) }
 	if !c.settled(v) || slices.ContainsFunc(c.stays, grows) {
 		if err := c.touch(v, func(g *group) bool { return g.sighted(s) }); err != nil {
 			return err
 		}
+	}
+	if !c.profileChanged {
+		return nil
 	}
 	// And what the principal does here bears on its stays elsewhere.
 	for i := range c.stays {

@@ -1,6 +1,7 @@
 package triage
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/farcall/farcall/processor/alert"
@@ -16,7 +19,12 @@ import (
 	"github.com/farcall/farcall/topics"
 )
 
-const monday = int64(1_700_006_400)
+// monday is a Monday's midnight, and the first moment of the tests.
+const (
+	monday = int64(1_700_438_400)
+	hour   = int64(3600)
+	day    = 24 * hour
+)
 
 func newStore(t testing.TB) *state.Store {
 	t.Helper()
@@ -32,164 +40,527 @@ func newStore(t testing.TB) *state.Store {
 	return s
 }
 
-func anomaly(method string, score float64, second int64, principal string) topics.Anomaly {
-	at := monday + second
-	return topics.Anomaly{
-		Score: score, Probability: 0.001, Level: topics.Unseen, Distribution: topics.Distribution{Visits: 300},
-		Visit: topics.Visit{
-			Method: method, Principal: principal, Place: "NG", Pane: at - at%3600, Outcome: topics.Allowed, Horizon: at * 1000,
-			Evidence: topics.Evidence{EventTime: at * 1000, EventID: fmt.Sprint(method, second), Account: "111122223333"},
-		},
+// heard is what a task wrote: the newest version of each alert, what was held back, the roll-ups and the retractions.
+type heard struct {
+	t           testing.TB
+	alerts      map[string]*alert.Alert
+	written     int
+	held        map[string]*alert.Alert
+	rollUps     []*alert.Alert
+	retractions []topics.Retraction
+}
+
+func newHeard(t testing.TB) *heard {
+	return &heard{t: t, alerts: map[string]*alert.Alert{}, held: map[string]*alert.Alert{}}
+}
+
+func (h *heard) Alert(a *alert.Alert) error {
+	h.written++
+	in := h.alerts
+	switch {
+	case a.RollUp != nil:
+		h.rollUps = append(h.rollUps, a)
+		return nil
+	case a.HeldBack != "":
+		in = h.held
+	}
+	if old := in[a.ID]; old != nil && old.Version >= a.Version {
+		h.t.Errorf("version %d of an alert after version %d", a.Version, old.Version)
+	}
+	in[a.ID] = a
+	return nil
+}
+
+func (h *heard) Retract(key, value []byte) error {
+	var r topics.Retraction
+	if err := r.Decode(slices.Clone(value)); err != nil {
+		h.t.Error(err)
+	}
+	if !bytes.Equal(key, r.Key()) {
+		h.t.Errorf("the retraction of %s has the key %q", r.Method, key)
+	}
+	h.retractions = append(h.retractions, r)
+	return nil
+}
+
+// of returns the newest alerts about a place, the earliest first.
+func (h *heard) of(place string) (found []*alert.Alert) {
+	for _, a := range h.alerts {
+		if a.Lead.Visit.Place == place {
+			found = append(found, a)
+		}
+	}
+	slices.SortFunc(found, func(a, b *alert.Alert) int { return int(a.First - b.First) })
+	return found
+}
+
+// desk is a task with its store and what was heard of it.
+type desk struct {
+	*heard
+	cfg   Config
+	store *state.Store
+	task  *Task
+	now   int64 // of the records, Unix milliseconds
+}
+
+func newDesk(t testing.TB, cfg Config) *desk {
+	t.Helper()
+	d := &desk{heard: newHeard(t), cfg: cfg, store: newStore(t), now: monday * 1000}
+	d.reopen(0)
+	return d
+}
+
+// reopen makes the task anew from the store.
+func (d *desk) reopen(streamTime int64) {
+	d.t.Helper()
+	task, err := NewTask(d.cfg, d.store, streamTime)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.task = task
+}
+
+func (d *desk) commit() {
+	d.t.Helper()
+	if err := d.store.Commit(state.Position{}); err != nil {
+		d.t.Fatal(err)
 	}
 }
 
-// TestOrderLeavesNoTrace feeds the same anomalies, one a method as detect sends them, in two orders and batchings: the last version of every alert, and every row,
-// must be the same.
+func (d *desk) feed(record []byte) Verdict {
+	d.t.Helper()
+	v, err := d.task.Record(record, d.now, d.heard)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return v
+}
+
+func (d *desk) sight(s topics.Sighting) Verdict      { d.t.Helper(); return d.feed(s.Append(nil, nil)) }
+func (d *desk) find(a topics.Anomaly) Verdict        { d.t.Helper(); return d.feed(a.Append(nil, nil)) }
+func (d *desk) decided(v topics.Verdict) Verdict     { d.t.Helper(); return d.feed(v.Append(nil)) }
+func (d *desk) excepts(e topics.Exception) Verdict   { d.t.Helper(); return d.feed(e.Append(nil)) }
+func (d *desk) rows(prefix []byte) map[string][]byte { return rowsOf(d.store, prefix) }
+
+func rowsOf(s *state.Store, prefix []byte) map[string][]byte {
+	rows := map[string][]byte{}
+	for k, v := range s.Rows() {
+		if bytes.HasPrefix(k, prefix) {
+			rows[string(k)] = bytes.Clone(v)
+		}
+	}
+	return rows
+}
+
+// visit is one of principal "alice" in a place, some seconds after monday.
+func visit(place string, second int64) topics.Visit {
+	at := monday + second
+	return topics.Visit{
+		Method: "iam:ListUsers", Principal: "alice", Place: place, Pane: at - at%hour, Outcome: topics.Allowed, Horizon: at * 1000,
+		Evidence: topics.Evidence{EventTime: at * 1000, EventID: fmt.Sprint("event ", place, second), Account: "111122223333", PrincipalAccount: "111122223333"},
+	}
+}
+
+// sighting is one with alice's usual client and key.
+func sighting(place string, second int64) topics.Sighting {
+	return topics.Sighting{Network: "AS1", Client: "aws-cli on linux", KeyID: "AKIAUSUAL", Visit: visit(place, second)}
+}
+
+// with is a sighting with another client.
+func (c client) at(place string, second int64) topics.Sighting {
+	s := sighting(place, second)
+	s.Client = string(c)
+	return s
+}
+
+type client string
+
+const (
+	newClient client = "Boto3 on kali"      // neither tool nor system were seen before
+	newTool   client = "terraform on linux" // the system was
+)
+
+func anomaly(method string, score float64, place string, second int64) topics.Anomaly {
+	a := topics.Anomaly{Score: score, Probability: 0.001, Level: topics.Unseen, Distribution: topics.Distribution{Visits: 300, Own: 5}, Visit: visit(place, second)}
+	a.Visit.Method = method
+	a.Visit.Evidence.EventID = fmt.Sprint("event ", method, place, second)
+	return a
+}
+
+// officeDays feeds the working days of alice: from 9 to 17 o'clock, on days days up to the midnight of monday.
+func (d *desk) officeDays(place string, days int64) {
+	d.t.Helper()
+	for n := -days; n < 0; n++ {
+		for h := int64(9); h < 17; h++ {
+			d.sight(sighting(place, n*day+h*hour))
+		}
+	}
+}
+
+// drawStay draws what may reach triage of one stay of alice in Nigeria, and of what she does elsewhere meanwhile: sightings that
+// several raw partitions tell, anomalies of methods and of the organisation, all within two days.
+func drawStay(rt *rapid.T) (records [][]byte) {
+	second := func() int64 {
+		return rapid.Int64Range(0, 47).Draw(rt, "hour")*hour + rapid.Int64Range(0, 3).Draw(rt, "quarter")*900
+	}
+	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(rt, label) }
+	dress := func(v *topics.Visit) {
+		v.Outcome = rapid.SampledFrom([]topics.Outcome{topics.Allowed, topics.Denied}).Draw(rt, "outcome")
+		v.Quiet = rapid.SampledFrom([]topics.Quiet{topics.Timely, topics.Timely, topics.Late, topics.Imported}).Draw(rt, "quiet")
+		v.Evidence.Account = pick("account", "111122223333", "444455556666")
+		v.Evidence.EventID = fmt.Sprint("event ", len(records)) // no two events have the same
+	}
+	for range rapid.IntRange(1, 25).Draw(rt, "sightings") {
+		s := sighting(pick("from", "NG", "NG", "NG", "DE", "VN"), second())
+		s.Client = pick("client", "aws-cli on linux", "Boto3 on linux", "Boto3 on kali", "browser on macos")
+		s.KeyID, s.Network = pick("key", "", "AKIAUSUAL", "AKIAOTHER"), pick("network", "", "AS1", "AS2")
+		dress(&s.Visit)
+		s.Visit.Method = pick("method", "iam:ListUsers", "s3:ListBuckets")
+		records = append(records, s.Append(nil, nil))
+	}
+	for range rapid.IntRange(0, 25).Draw(rt, "anomalies") {
+		a := anomaly(fmt.Sprint("s:M", rapid.IntRange(0, 6).Draw(rt, "method")), float64(rapid.IntRange(10, 14).Draw(rt, "score"))*7, pick("from", "NG", "NG", "VN"), second())
+		if rapid.IntRange(0, 4).Draw(rt, "of all methods") == 0 {
+			a.Visit.Method = topics.AnyMethod
+		}
+		a.Distribution.Own = rapid.Int64Range(-1, 1).Draw(rt, "own")
+		a.Distribution.Others = rapid.Int64Range(0, 5).Draw(rt, "others")
+		dress(&a.Visit)
+		records = append(records, a.Append(nil, nil))
+	}
+	return records
+}
+
+// told is what triage has to say of a stay in a place, in the end.
+type finally struct {
+	group group
+	alert *alert.Alert
+}
+
+// runInOrder feeds a history and then the records in an order, and returns the rows of the profile and what is said of each place.
+func runInOrder(t testing.TB, records [][]byte, order []int) (profile map[string][]byte, places map[string]finally) {
+	d := newDesk(t, DefaultConfig())
+	d.officeDays("DE", 12)
+	for _, i := range order {
+		d.feed(records[i])
+	}
+	d.commit()
+	places = map[string]finally{}
+	for _, row := range d.rows(state.StaysPrefix()) {
+		var l stays
+		if err := l.decode(row); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range l {
+			id := alert.ID("alice", s.place, s.day)
+			var g group
+			if err := d.task.load(state.AlertKey(id), g.decode); err != nil {
+				t.Fatal(err)
+			}
+			// How often a group changed, and whether it crossed the threshold on its way, is for the order to say.
+			g.version, g.route = 0, untold
+			if _, twice := places[s.place]; twice {
+				t.Fatalf("two stays in %s", s.place)
+			}
+			f := finally{group: g}
+			if a := d.alerts[id]; a != nil {
+				b := *a
+				b.ID, b.Version, b.Context.Earlier = "", 0, 0
+				f.alert = &b
+			}
+			places[s.place] = f
+		}
+	}
+	return d.rows(state.ProfilePrefix()), places
+}
+
+// TestOrderLeavesNoTrace feeds what is known of one stay in two orders: the profile must be the same, and so must the facts, the
+// score and the reasons of the last version of the alert.
 func TestOrderLeavesNoTrace(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		n := rapid.IntRange(1, 150).Draw(rt, "anomalies")
-		anomalies := make([]topics.Anomaly, n)
-		for i := range anomalies {
-			anomalies[i] = anomaly(fmt.Sprint("s:M", i), float64(rapid.IntRange(10, 100).Draw(rt, "score")), int64(rapid.IntRange(0, 7199).Draw(rt, "second")),
-				rapid.SampledFrom([]string{"a", "b"}).Draw(rt, "who"))
-		}
-		run := func(order []int, commitEvery int) (last map[string]alert.Alert, rows []string) {
-			store := newStore(t)
-			task, err := NewTask(DefaultConfig(), store, 0)
-			if err != nil {
-				rt.Fatal(err)
-			}
-			last = map[string]alert.Alert{}
-			for k, i := range order {
-				_, a, err := task.Record(anomalies[i].Append(nil, nil), 1)
-				if err != nil {
-					rt.Fatal(err)
-				}
-				if a != nil {
-					if a.Version <= last[a.ID].Version {
-						rt.Fatalf("version %d after %d", a.Version, last[a.ID].Version)
-					}
-					last[a.ID] = *a
-				}
-				if k%commitEvery == 0 {
-					if err := store.Commit(state.Position{}); err != nil {
-						rt.Fatal(err)
-					}
-				}
-			}
-			if err := store.Commit(state.Position{}); err != nil {
-				rt.Fatal(err)
-			}
-			for k, v := range store.Rows() {
-				rows = append(rows, fmt.Sprintf("%x=%x", k, v))
-			}
-			return last, rows
-		}
-		forward := make([]int, n)
+		records := drawStay(rt)
+		forward := make([]int, len(records))
 		for i := range forward {
 			forward[i] = i
 		}
 		shuffled := slices.Clone(forward)
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1))
-		r.Shuffle(n, func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-		a, rowsA := run(forward, 1000)
-		b, rowsB := run(shuffled, 7)
-		if !slices.Equal(rowsA, rowsB) {
-			rt.Fatal("rows differ")
+		r.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+		// And some come twice, as after an abort in route.
+		for range rapid.IntRange(0, 10).Draw(rt, "repeats") {
+			shuffled = append(shuffled, r.IntN(len(records)))
 		}
-		for id, x := range a {
-			y := b[id]
-			if x.Version != y.Version || x.Score != y.Score || x.First != y.First || x.Last != y.Last || x.Dropped != y.Dropped || !slices.Equal(x.Methods, y.Methods) ||
-				x.Lead.Visit.Evidence.EventID != y.Lead.Visit.Evidence.EventID {
-				rt.Fatalf("alerts differ:\n%+v\n%+v", x, y)
-			}
-			if int64(len(x.Methods)) > alert.MaxMethods {
-				rt.Fatalf("%d methods named", len(x.Methods))
-			}
+		profileA, placesA := runInOrder(t, records, forward)
+		profileB, placesB := runInOrder(t, records, shuffled)
+		if d := cmp.Diff(profileA, profileB); d != "" {
+			rt.Fatalf("profiles differ:\n%s", d)
 		}
-		if len(a) != len(b) {
-			rt.Fatalf("%d alerts and %d", len(a), len(b))
+		if len(placesA) != len(placesB) {
+			rt.Fatalf("stays in %d places, and in %d", len(placesA), len(placesB))
+		}
+		for place, a := range placesA {
+			b := placesB[place]
+			if d := cmp.Diff(a.group, b.group, cmp.AllowUnexported(group{}, overlap{}, judgement{}), cmpopts.EquateEmpty()); d != "" {
+				rt.Fatalf("the rows about %s differ:\n%s", place, d)
+			}
+			if a.alert == nil || b.alert == nil {
+				continue
+			}
+			if d := cmp.Diff(a.alert, b.alert, cmpopts.EquateEmpty()); d != "" {
+				rt.Fatalf("the alerts about %s differ:\n%s", place, d)
+			}
 		}
 	})
 }
 
-func TestThreshold(t *testing.T) {
-	task, err := NewTask(DefaultConfig(), newStore(t), 0)
-	if err != nil {
-		t.Fatal(err)
+// TestBatchBoundaries cuts the same records into batches at random, aborts some of them, and makes the task anew from the store:
+// alerts, retractions and rows must be the same.
+func TestBatchBoundaries(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		cfg := DefaultConfig()
+		cfg.Cap = rapid.SampledFrom([]int{0, 1, 100}).Draw(rt, "cap")
+		var records [][]byte
+		for week := range rapid.Int64Range(1, 4).Draw(rt, "weeks") {
+			for _, b := range drawStay(rt) {
+				records = append(records, movedBy(rt, b, week*8*day, rapid.SampledFrom([]string{"alice", "bob"}).Draw(rt, "who")))
+			}
+			if rapid.Bool().Draw(rt, "an exception") {
+				e := topics.Exception{ID: fmt.Sprint("x", week), Client: rapid.SampledFrom([]string{"Boto3*", "*"}).Draw(rt, "excepted"), Removed: week > 2}
+				records = append(records, e.Append(nil))
+			}
+			if rapid.Bool().Draw(rt, "a verdict") {
+				v := topics.Verdict{Principal: "alice", AlertID: alert.ID("alice", "NG", monday+week*8*day), Malicious: rapid.Bool().Draw(rt, "malicious")}
+				records = append(records, v.Append(nil))
+			}
+		}
+		run := func(cut func(i int) int) (written []string, rows map[string][]byte) {
+			d := newDesk(t, cfg)
+			committed, streamTime := 0, int64(0)
+			note := 0 // of written, at the commit
+			for i := 0; i < len(records); i++ {
+				d.now = monday*1000 + int64(i)
+				if _, err := d.task.Record(records[i], d.now, &transcript{&written}); err != nil {
+					rt.Fatal(err)
+				}
+				switch cut(i) {
+				case 1, 2:
+					d.commit()
+					committed, streamTime, note = i+1, d.task.StreamTime(), len(written)
+					if cut(i) == 2 {
+						d.reopen(streamTime)
+					}
+				case 3: // an abort: what was written since the commit was not
+					d.store.Rollback()
+					d.reopen(streamTime)
+					written = written[:note]
+					for i = committed; i < len(records); i++ { // once is enough: go on to the end
+						d.now = monday*1000 + int64(i)
+						if _, err := d.task.Record(records[i], d.now, &transcript{&written}); err != nil {
+							rt.Fatal(err)
+						}
+					}
+				}
+			}
+			d.commit()
+			return written, d.rows(nil)
+		}
+		cuts := rapid.SliceOfN(rapid.IntRange(0, 3), len(records), len(records)).Draw(rt, "cuts")
+		for i, c := range cuts {
+			if c == 3 && i%5 != 0 { // else no run gets far before its abort
+				cuts[i] = 2
+			}
+		}
+		whole, rowsWhole := run(func(int) int { return 0 })
+		pieces, rowsPieces := run(func(i int) int { return cuts[i] })
+		if d := cmp.Diff(whole, pieces); d != "" {
+			rt.Fatalf("output differs:\n%s", d)
+		}
+		if d := cmp.Diff(rowsWhole, rowsPieces); d != "" {
+			rt.Fatalf("rows differ:\n%s", d)
+		}
+	})
+}
+
+// transcript spells all that a task writes, in order.
+type transcript struct{ lines *[]string }
+
+func (o *transcript) Alert(a *alert.Alert) error {
+	doc, err := a.ECS("test")
+	*o.lines = append(*o.lines, a.HeldBack+string(doc))
+	return err
+}
+
+func (o *transcript) Retract(key, value []byte) error {
+	*o.lines = append(*o.lines, fmt.Sprintf("%q %x", key, value))
+	return nil
+}
+
+// movedBy is a record some time later, about somebody.
+func movedBy(rt *rapid.T, b []byte, seconds int64, who string) []byte {
+	move := func(v *topics.Visit) {
+		v.Principal = who
+		v.Pane += seconds
+		v.Horizon += seconds * 1000
+		v.Evidence.EventTime += seconds * 1000
 	}
+	if topics.KindOf(b) == topics.KindSighting {
+		var s topics.Sighting
+		if err := s.Decode(b); err != nil {
+			rt.Fatal(err)
+		}
+		move(&s.Visit)
+		return s.Append(nil, nil)
+	}
+	var a topics.Anomaly
+	if err := a.Decode(b); err != nil {
+		rt.Fatal(err)
+	}
+	move(&a.Visit)
+	return a.Append(nil, nil)
+}
+
+// TestAlertsMayBeKept: who takes an alert may hold it while the task goes on to other records.
+func TestAlertsMayBeKept(t *testing.T) {
+	d := newDesk(t, DefaultConfig())
+	first := anomaly("iam:CreateUser", 90, "NG", 0)
+	first.Distribution.Top = []topics.PlaceCount{{Place: "US", Visits: 200}, {Place: "DE", Visits: 100}}
+	first.Visit.Evidence.Resources = []string{"arn:of:the:first"}
+	d.find(first)
+	second := anomaly("s3:GetObject", 90, "BR", hour)
+	second.Visit.Principal = "bob"
+	second.Distribution.Top = []topics.PlaceCount{{Place: "JP", Visits: 2}, {Place: "KR", Visits: 1}}
+	second.Visit.Evidence.Resources = []string{"arn:of:the:second"}
+	d.find(second)
+	if got := d.of("NG"); len(got) != 1 {
+		t.Fatalf("%d alerts", len(got))
+	} else if diff := cmp.Diff(first, got[0].Lead, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("the alert changed while it was held:\n%s", diff)
+	}
+}
+
+// TestVerdictsOfRecords walks over the threshold: a principal without a history is judged by the method alone.
+func TestVerdictsOfRecords(t *testing.T) {
+	bob := func(a topics.Anomaly) topics.Anomaly { a.Visit.Principal = "bob"; return a }
+	d := newDesk(t, DefaultConfig())
 	for i, step := range []struct {
-		a    topics.Anomaly
-		want Verdict
+		a     topics.Anomaly
+		want  Verdict
+		score float64 // of the alert
 	}{
-		{anomaly("s:A", 49.99, 0, "a"), Below},
-		{anomaly("s:B", 50, 10, "a"), Created},
-		{anomaly("s:B", 50, 10, "a"), Unchanged},
-		{anomaly("s:C", 12, 20, "a"), Updated},
-		{anomaly("s:C", 80, 3700, "a"), Created}, // the next pane
-		{anomaly("s:C", 80, 3700, "b"), Created}, // another principal
+		{anomaly("s:A", 55, "NG", 0), Below, 0},
+		{anomaly("s:B", 56, "NG", 10), Created, 50.4},
+		{anomaly("s:B", 56, "NG", 10), Unchanged, 50.4},
+		{anomaly("s:C", 12, "NG", 20), Updated, 50.4},
+		{anomaly("s:C", 80, "NG", 3700), Updated, 72}, // the next pane, the same stay
+		{bob(anomaly("s:C", 80, "NG", 3700)), Created, 72},
+		{anomaly("s:C", 40, "BR", 3700), Below, 0}, // another place
 	} {
-		got, a, err := task.Record(step.a.Append(nil, nil), 1)
-		if err != nil || got != step.want || (a != nil) != (got == Created || got == Updated) {
-			t.Errorf("step %d: %s, alert %v, error %v; want %s", i, got, a, err, step.want)
+		if got := d.find(step.a); got != step.want {
+			t.Errorf("step %d: %s, want %s", i, got, step.want)
+		}
+		if of := d.alerts[alert.ID(step.a.Visit.Principal, step.a.Visit.Place, monday)]; step.score == 0 && of != nil || step.score != 0 && of.Score != step.score {
+			t.Errorf("step %d: alert %+v, want a score of %g", i, of, step.score)
+		}
+	}
+	if d.written != 4 {
+		t.Errorf("%d versions were written, want one for each change of what is said: 4", d.written)
+	}
+}
+
+// TestThresholdOfConfig: the threshold is the configured one, and the least score that makes an alert.
+func TestThresholdOfConfig(t *testing.T) {
+	for _, c := range []struct {
+		threshold float64
+		want      Verdict
+	}{{71.9, Created}, {72, Created}, {72.01, Below}} {
+		cfg := DefaultConfig()
+		cfg.Threshold = c.threshold
+		if got := newDesk(t, cfg).find(anomaly("s:C", 80, "NG", 0)); got != c.want {
+			t.Errorf("a score of 72 at a threshold of %g: %s, want %s", c.threshold, got, c.want)
 		}
 	}
 }
 
-// TestForgets expires groups once no anomaly can reach them.
+// TestForgets expires what nothing can reach any more: alerts and stays after window, look-back and the longest stay, profiles
+// another 60 days after the window.
 func TestForgets(t *testing.T) {
-	store := newStore(t)
-	task, err := NewTask(DefaultConfig(), store, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rows := func() (n int) {
-		if err := store.Commit(state.Position{}); err != nil {
-			t.Fatal(err)
-		}
-		for range store.Rows() {
-			n++
-		}
-		return n
-	}
-	feed := func(b []byte) {
+	d := newDesk(t, DefaultConfig())
+	d.sight(sighting("NG", 0))
+	d.find(anomaly("s:A", 90, "NG", 0))
+	others := func(second int64) {
 		t.Helper()
-		if _, _, err := task.Record(b, 1); err != nil {
-			t.Fatal(err)
+		s := sighting("DE", second)
+		s.Visit.Principal = "bob"
+		d.sight(s)
+		d.commit()
+	}
+	count := func(what string, prefix []byte, want int) {
+		t.Helper()
+		if got := len(d.rows(prefix)); got != want {
+			t.Errorf("%d rows of %s, want %d", got, what, want)
 		}
 	}
-	a := anomaly("s:A", 90, 0, "a")
-	feed(a.Append(nil, nil))
-	if n := rows(); n != 1 {
-		t.Fatalf("%d rows", n)
-	}
-	later := topics.Sighting{Principal: "a", Place: "DE", EventTime: (monday + int64((31*24*time.Hour-time.Hour)/time.Second)) * 1000}
-	feed(later.Append(nil))
-	if n := rows(); n != 1 {
-		t.Errorf("%d rows within window and look-back", n)
-	}
-	later.EventTime += time.Hour.Milliseconds()
-	feed(later.Append(nil))
-	if n := rows(); n != 0 {
-		t.Errorf("%d rows past window and look-back", n)
-	}
+	reach := int64((d.cfg.Window+d.cfg.LookBack)/time.Second) + maxStay
+	others(reach + day - 1)
+	count("alerts", state.AlertPrefix(), 1+1) // bob's is a new principal's first stay
+	count("stays", state.StaysPrefix(), 2)
+	count("profiles", state.ProfilePrefix(), 2)
+	others(reach + day)
+	count("alerts", state.AlertPrefix(), 1)
+	count("stays", state.StaysPrefix(), 1)
+	count("profiles", state.ProfilePrefix(), 2)
+	last := int64((d.cfg.Window+d.cfg.LookBack)/time.Second) + profileMemory
+	others(last + day - 1)
+	count("profiles", state.ProfilePrefix(), 2)
+	others(last + day)
+	count("profiles", state.ProfilePrefix(), 1)
 }
 
 func TestBadRecords(t *testing.T) {
-	task, err := NewTask(DefaultConfig(), newStore(t), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := anomaly("s:A", 90, 0, "a")
-	whole := a.Append(nil, nil)
-	for n := range whole {
-		if _, _, err := task.Record(whole[:n], 1); !errors.Is(err, topics.ErrCorrupt) {
-			t.Fatalf("cut at %d: %v", n, err)
+	s, a := sighting("NG", 0), anomaly("s:A", 90, "NG", 0)
+	v, e := topics.Verdict{Principal: "alice", AlertID: "a"}, topics.Exception{ID: "x", Place: "NG"}
+	for what, whole := range map[string][]byte{"sighting": s.Append(nil, nil), "anomaly": a.Append(nil, nil), "verdict": v.Append(nil), "exception": e.Append(nil)} {
+		d := newDesk(t, DefaultConfig())
+		for n := range whole {
+			if _, err := d.task.Record(whole[:n], d.now, d); !errors.Is(err, topics.ErrCorrupt) {
+				t.Fatalf("%s cut at %d: %v", what, n, err)
+			}
+		}
+		newer := slices.Clone(whole)
+		newer[1] = 99
+		if _, err := d.task.Record(newer, d.now, d); !errors.Is(err, topics.ErrNewer) {
+			t.Errorf("%s of a newer version: %v", what, err)
+		}
+		if d.store.Dirty() != 0 || d.written != 0 || d.task.StreamTime() != 0 {
+			t.Errorf("a bad %s left something behind", what)
 		}
 	}
-	newer := slices.Clone(whole)
-	newer[1] = 99
-	if _, _, err := task.Record(newer, 1); !errors.Is(err, topics.ErrNewer) {
-		t.Errorf("newer version: %v", err)
+	d := newDesk(t, DefaultConfig())
+	stray := visit("NG", 0)
+	if _, err := d.task.Record(stray.Append(nil), d.now, d); !errors.Is(err, topics.ErrCorrupt) {
+		t.Errorf("a visit on the principals topic: %v", err)
+	}
+}
+
+// staysOf, profileOf and load read rows.
+func (d *desk) staysOf(principal string) (l stays) {
+	d.t.Helper()
+	if err := d.task.load(state.StaysKey(principal), l.decode); err != nil {
+		d.t.Fatal(err)
+	}
+	return l
+}
+
+func (d *desk) profileOf(principal string, p *profile) {
+	d.t.Helper()
+	if err := d.task.load(state.ProfileKey(principal), p.decode); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *desk) load(id string, g *group) {
+	d.t.Helper()
+	if err := d.task.load(state.AlertKey(id), g.decode); err != nil {
+		d.t.Fatal(err)
 	}
 }
