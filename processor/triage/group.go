@@ -233,8 +233,8 @@ func (g *group) append(b []byte) []byte {
 	}
 	number(int64(len(g.networks)))
 	for _, n := range g.networks {
-		text(n.number)
-		text(n.name)
+		text(n.Number)
+		text(n.Name)
 	}
 	text(g.overlap.place)
 	number(g.overlap.hours)

@@ -20,7 +20,7 @@ func (t *Task) hosting(network, name string) bool {
 }
 
 // network is one that a principal was seen in, and whose it is.
-type network struct{ number, name string }
+type network struct{ Number, Name string }
 
 // networks are sorted by number.
 type networks []network
@@ -30,12 +30,12 @@ func (l *networks) add(number, name string) bool {
 	if number == "" {
 		return false
 	}
-	at, found := slices.BinarySearchFunc(*l, number, func(n network, number string) int { return cmp.Compare(n.number, number) })
+	at, found := slices.BinarySearchFunc(*l, number, func(n network, number string) int { return cmp.Compare(n.Number, number) })
 	switch {
-	case found && (*l)[at].name >= name, !found && len(*l) >= maxOthers:
+	case found && (*l)[at].Name >= name, !found && len(*l) >= maxOthers:
 		return false
 	case found:
-		(*l)[at].name = name
+		(*l)[at].Name = name
 	default:
 		*l = slices.Insert(*l, at, network{number, name})
 	}
@@ -44,7 +44,7 @@ func (l *networks) add(number, name string) bool {
 
 func (l networks) numbers() (numbers []string) {
 	for _, n := range l {
-		numbers = append(numbers, n.number)
+		numbers = append(numbers, n.Number)
 	}
 	return numbers
 }

@@ -175,8 +175,8 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 	if len(c.NewKeys) > 0 && len(p.keys) > len(c.NewKeys) {
 		add("new key", speaks*pointsNewKey, "access key never used before: %s", strings.Join(c.NewKeys, ", "))
 	}
-	if i := slices.IndexFunc(g.networks, func(n network) bool { return slices.Contains(c.NewNetworks, n.number) && t.hosting(n.number, n.name) }); i >= 0 {
-		add("hosting network", pointsHosting, "from a hosting or VPN network: %s", strings.TrimSpace(g.networks[i].number+" "+g.networks[i].name))
+	if i := slices.IndexFunc(g.networks, func(n network) bool { return slices.Contains(c.NewNetworks, n.Number) && t.hosting(n.Number, n.Name) }); i >= 0 {
+		add("hosting network", pointsHosting, "from a hosting or VPN network: %s", strings.TrimSpace(g.networks[i].Number+" "+g.networks[i].Name))
 		c.Labels = append(c.Labels, "hosting network")
 	}
 	shared := t.shared(p, place, start)
