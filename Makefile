@@ -8,7 +8,7 @@ FUZZTIME    ?= 30s
 # Without cgo the binary is static, and builds in half the time.
 export CGO_ENABLED ?= 0
 
-.PHONY: help build demo test lint bench fuzz torture mutants throughput recovery chaos kafka-up kafka-down
+.PHONY: help build demo test lint bench fuzz torture mutants throughput recovery chaos evaluate kafka-up kafka-down
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ throughput: ## the pipeline against a bare consumer, on Apache Kafka; prints the
 
 chaos: ## farcall on three nodes of Apache Kafka under 200 faults, and the proof that nothing was lost or doubled (CHAOS_ARGS="--seed 8")
 	go run ./loadtest/chaos $(CHAOS_ARGS)
+
+evaluate: build ## how many planted intrusions farcall finds, and at what noise, beside simpler engines; writes loadtest/EVALUATION.md (WORLDS=plain,small SEEDS=101,102 DAYS=15 HISTORY=30 ARGS="--misses"; to tune: ARGS="--tune --report=")
+	go run ./loadtest/evaluate --report loadtest/EVALUATION.md $(if $(WORLDS),--world $(WORLDS)) $(if $(SEEDS),--seed $(SEEDS)) $(if $(DAYS),--days $(DAYS)) $(if $(HISTORY),--history $(HISTORY)) $(ARGS)
 
 kafka-up: ## start Apache Kafka on loopback in the background (needs Java 17 and Maven)
 	@go run ./loadtest/kafka/cmd/kafka up

@@ -121,9 +121,7 @@ func newScenario(t *testing.T, locator *geo.Locator) *scenario {
 	}
 	var err error
 	s.windows = open("detect")
-	if s.detect, err = detect.NewTask(detect.DefaultConfig(), s.windows, 0); err != nil {
-		t.Fatal(err)
-	}
+	s.detect = detect.NewTask(detect.DefaultConfig(), s.windows, 0)
 	if s.triage, err = triage.NewTask(triage.DefaultConfig(), open("triage"), 0); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
@@ -20,6 +21,9 @@ import (
 const (
 	// restoreFetchBytes bounds one answer of the broker, compressed. A client holds two, one to read and one on its way.
 	restoreFetchBytes = 2 << 20
+	// restoreFetchWait is how long a broker may wait for rows that are not there yet. A client that goes on to the next partition
+	// waits for this answer first.
+	restoreFetchWait = 50 * time.Millisecond
 	// fetchExpansion is an estimate of how far rows expand when lz4 is taken off them.
 	fetchExpansion = 4
 	// batchBytes bounds the rows that a restore writes in one Pebble batch; 8 MB batches measured fastest where rows arrive
@@ -42,6 +46,35 @@ type gather struct {
 	buf   []byte
 	rows  []gathered
 	small bool
+	cl    *kgo.Client // that reads; kept for the next restore, since a connection costs more than a small one reads
+}
+
+// reader is a client that reads changelogs.
+func (g *gather) reader(opts []kgo.Opt, pools *fetchPools) (_ *kgo.Client, err error) {
+	if g.cl == nil {
+		g.cl, err = kgo.NewClient(append(slices.Clone(opts),
+			kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+			kgo.KeepControlRecords(),
+			kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+			kgo.FetchMaxBytes(restoreFetchBytes),
+			kgo.FetchMaxPartitionBytes(restoreFetchBytes),
+			kgo.FetchMaxWait(restoreFetchWait),
+			kgo.MaxDecompressBatchBytes(64<<20),
+			kgo.WithPools(pools),
+		)...)
+	}
+	if err != nil {
+		err = fmt.Errorf("restore client: %w", err)
+	}
+	return g.cl, err
+}
+
+// hangUp closes the client.
+func (g *gather) hangUp() {
+	if g.cl != nil {
+		g.cl.Close()
+		g.cl = nil
+	}
 }
 
 // gathered is one row in the buffer of a gather: its key is followed by its value.
@@ -160,23 +193,25 @@ func (r *Restores) take(ctx context.Context, offsets int64) (*gather, error) {
 	}
 }
 
-// give hands the room on. Its buffer is let go once nobody waits for it, for a process restores seldom.
+// give hands the room on. Buffers and clients are let go once nobody waits for them, for a process restores seldom.
 func (r *Restores) give(g *gather) {
 	g.reset()
+	room, all := r.large, r.largeNumber
 	if g.small {
+		room, all = r.small, smallRestores
 		g.buf, g.rows = nil, nil
-		r.small <- g
+	}
+	room <- g
+	if len(room) < all {
 		return
 	}
-	r.large <- g
-	if len(r.large) == r.largeNumber {
-		for range r.largeNumber {
-			select {
-			case idle := <-r.large:
-				idle.buf, idle.rows = nil, nil
-				r.large <- idle
-			default:
-			}
+	for range all {
+		select {
+		case idle := <-room:
+			idle.buf, idle.rows = nil, nil
+			idle.hangUp()
+			room <- idle
+		default:
 		}
 	}
 }

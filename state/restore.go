@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -19,8 +18,11 @@ import (
 
 // Restore says what to restore a store from.
 type Restore struct {
-	Client    []kgo.Opt // how to reach the brokers
-	Topic     string    // the changelog
+	Client []kgo.Opt // how to reach the brokers
+	// Ask answers questions about the changelog; nil for a client of its own. After a clean stop nothing is to be read, and then
+	// a process with a hundred stores needs no other.
+	Ask       *kgo.Client
+	Topic     string // the changelog
 	Partition int32
 	// Stall is how long a restore may go without progress before it gives up; default 3 minutes.
 	Stall time.Duration
@@ -48,8 +50,7 @@ type Restored struct {
 // The target is the high watermark and never the last stable offset: an open transaction of another producer pins that
 // below rows that are committed already (KAFKA-10167). Control records are kept, because transaction markers take
 // offsets: without them the position would stop short of the target for ever.
-func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
-	var out Restored
+func (r Restore) Run(ctx context.Context, s *Store) (out Restored, err error) {
 	if r.Stall == 0 {
 		r.Stall = 3 * time.Minute
 	}
@@ -62,21 +63,15 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 	if r.Share == nil {
 		r.Share = NewRestores(1, restoreBufferBytes)
 	}
-	cl, err := kgo.NewClient(append(slices.Clone(r.Client),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.KeepControlRecords(),
-		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchMaxBytes(restoreFetchBytes),
-		kgo.FetchMaxPartitionBytes(restoreFetchBytes),
-		kgo.FetchMaxWait(500*time.Millisecond),
-		kgo.MaxDecompressBatchBytes(64<<20),
-		kgo.WithPools(&r.Share.pools),
-	)...)
-	if err != nil {
-		return out, fmt.Errorf("restore client: %w", err)
+	if r.Ask == nil {
+		cl, err := kgo.NewClient(r.Client...)
+		if err != nil {
+			return out, fmt.Errorf("restore client: %w", err)
+		}
+		defer cl.Close()
+		r.Ask = cl
 	}
-	defer cl.Close()
-	id, start, recent, target, err := r.bounds(ctx, kadm.NewClient(cl))
+	id, start, recent, target, err := r.bounds(ctx)
 	if err != nil {
 		return out, err
 	}
@@ -114,7 +109,18 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 		return out, err
 	}
 	defer r.Share.give(g)
+	cl, err := g.reader(r.Client, &r.Share.pools)
+	if err != nil {
+		return out, err
+	}
 	cl.AddConsumePartitions(map[string]map[int32]kgo.Offset{r.Topic: {r.Partition: kgo.NewOffset().At(next)}})
+	defer func() {
+		if err != nil {
+			g.hangUp() // there is no telling what it would say to the next
+			return
+		}
+		cl.RemoveConsumePartitions(map[string][]int32{r.Topic: {r.Partition}})
+	}()
 
 	progress := time.Now()
 	cold := !known // and then nothing is in Pebble's memtables, and tombstones have nothing to bury
@@ -147,7 +153,7 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 		var failed error
 		fs.EachRecord(func(rec *kgo.Record) {
 			defer rec.Recycle()
-			if failed != nil {
+			if failed != nil || rec.Topic != r.Topic || rec.Partition != r.Partition {
 				return
 			}
 			if !rec.Attrs.IsControl() {
@@ -173,8 +179,8 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 		case moved:
 			progress = time.Now()
 		case time.Since(progress) > r.Stall:
-			return out, r.stalled(ctx, kadm.NewClient(cl), next, target)
-		case time.Since(progress) > r.quiet && r.ended(ctx, cl, id, next, target):
+			return out, r.stalled(ctx, next, target)
+		case time.Since(progress) > r.quiet && r.ended(ctx, id, next, target):
 			next = target
 		}
 	}
@@ -184,10 +190,10 @@ func (r Restore) Run(ctx context.Context, s *Store) (Restored, error) {
 // ended asks the leader itself whether nothing is left to read in [next, target): compaction can empty the batches there,
 // and then no record will ever carry the position on. Silence alone proves nothing, a throttled or slow broker is silent
 // too. Where the answer is not certain it is no.
-func (r Restore) ended(ctx context.Context, cl *kgo.Client, id TopicID, next, target int64) bool {
+func (r Restore) ended(ctx context.Context, id TopicID, next, target int64) bool {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	md, err := kadm.NewClient(cl).ListTopics(ctx, r.Topic)
+	md, err := kadm.NewClient(r.Ask).ListTopics(ctx, r.Topic)
 	if err != nil {
 		return false
 	}
@@ -205,7 +211,7 @@ func (r Restore) ended(ctx context.Context, cl *kgo.Client, id TopicID, next, ta
 		t.Topic, t.TopicID = r.Topic, id
 		t.Partitions = append(t.Partitions, p)
 		req.Topics = append(req.Topics, t)
-		resp, err := req.RequestWith(ctx, cl.Broker(int(leader.Leader)))
+		resp, err := req.RequestWith(ctx, r.Ask.Broker(int(leader.Leader)))
 		if err != nil || resp.ErrorCode != 0 || resp.ThrottleMillis != 0 || len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
 			return false
 		}
@@ -231,9 +237,9 @@ func (r Restore) ended(ctx context.Context, cl *kgo.Client, id TopicID, next, ta
 
 // bounds reads the topic id of the changelog and, of its partition, the first offset, the first that is too recent for its
 // tombstones to be gone, and the high watermark.
-func (r Restore) bounds(ctx context.Context, adm *kadm.Client) (id TopicID, start, recent, end int64, err error) {
+func (r Restore) bounds(ctx context.Context) (id TopicID, start, recent, end int64, err error) {
 	for attempt := 0; ; attempt++ {
-		id, start, recent, end, err = r.boundsOnce(ctx, adm)
+		id, start, recent, end, err = r.boundsOnce(ctx)
 		if err == nil || !kerr.IsRetriable(err) || attempt == 20 {
 			return id, start, recent, end, err
 		}
@@ -245,8 +251,8 @@ func (r Restore) bounds(ctx context.Context, adm *kadm.Client) (id TopicID, star
 	}
 }
 
-func (r Restore) boundsOnce(ctx context.Context, adm *kadm.Client) (id TopicID, start, recent, end int64, err error) {
-	md, err := adm.ListTopics(ctx, r.Topic)
+func (r Restore) boundsOnce(ctx context.Context) (id TopicID, start, recent, end int64, err error) {
+	md, err := kadm.NewClient(r.Ask).ListTopics(ctx, r.Topic)
 	if err != nil {
 		return id, 0, 0, 0, fmt.Errorf("describe changelog %s: %w", r.Topic, err)
 	}
@@ -257,37 +263,51 @@ func (r Restore) boundsOnce(ctx context.Context, adm *kadm.Client) (id TopicID, 
 	if t.Err != nil {
 		return id, 0, 0, 0, fmt.Errorf("changelog %s (farcall topics apply creates it): %w", r.Topic, t.Err)
 	}
+	if _, ok := t.Partitions[r.Partition]; !ok {
+		return id, 0, 0, 0, fmt.Errorf("changelog %s has no partition %d", r.Topic, r.Partition)
+	}
 	// Half the retention, for clocks that differ.
 	halfway := time.Now().Add(-topics.TombstoneRetention / 2).UnixMilli()
-	after := func(ctx context.Context, names ...string) (kadm.ListedOffsets, error) {
-		return adm.ListOffsetsAfterMilli(ctx, halfway, names...)
-	}
+	const first, latest = -2, -1 // timestamps that stand for the ends of a partition
 	for _, at := range []struct {
-		list func(context.Context, ...string) (kadm.ListedOffsets, error)
-		to   *int64
-	}{{adm.ListStartOffsets, &start}, {after, &recent}, {adm.ListEndOffsets, &end}} {
-		l, err := at.list(ctx, r.Topic)
-		if err != nil {
-			return id, 0, 0, 0, fmt.Errorf("list offsets of %s: %w", r.Topic, err)
+		timestamp int64
+		to        *int64
+	}{{first, &start}, {halfway, &recent}, {latest, &end}} {
+		if *at.to, err = r.offset(ctx, at.timestamp); err != nil {
+			return id, 0, 0, 0, fmt.Errorf("list offsets of %s/%d: %w", r.Topic, r.Partition, err)
 		}
-		o, ok := l.Lookup(r.Topic, r.Partition)
-		if !ok {
-			return id, 0, 0, 0, fmt.Errorf("changelog %s has no partition %d", r.Topic, r.Partition)
-		}
-		if o.Err != nil {
-			return id, 0, 0, 0, fmt.Errorf("list offsets of %s/%d: %w", r.Topic, r.Partition, o.Err)
-		}
-		*at.to = o.Offset
+	}
+	if recent < 0 { // no record is that recent
+		recent = end
 	}
 	return TopicID(t.ID), start, recent, end, nil
 }
 
+// offset asks for one offset of this partition alone: a process restores a hundred of them at a time.
+func (r Restore) offset(ctx context.Context, timestamp int64) (int64, error) {
+	p := kmsg.NewListOffsetsRequestTopicPartition()
+	p.Partition, p.Timestamp = r.Partition, timestamp
+	t := kmsg.NewListOffsetsRequestTopic()
+	t.Topic, t.Partitions = r.Topic, append(t.Partitions, p)
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.ReplicaID, req.Topics = -1, append(req.Topics, t)
+	resp, err := req.RequestWith(ctx, r.Ask)
+	if err != nil {
+		return 0, err
+	}
+	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+		return 0, fmt.Errorf("the broker answered for %d topics", len(resp.Topics))
+	}
+	got := resp.Topics[0].Partitions[0]
+	return got.Offset, kerr.ErrorForCode(got.ErrorCode)
+}
+
 // stalled says who holds the restore up.
-func (r Restore) stalled(ctx context.Context, adm *kadm.Client, next, target int64) error {
+func (r Restore) stalled(ctx context.Context, next, target int64) error {
 	var open []string
 	var set kadm.TopicsSet
 	set.Add(r.Topic, r.Partition)
-	if ps, err := adm.DescribeProducers(ctx, set); err == nil {
+	if ps, err := kadm.NewClient(r.Ask).DescribeProducers(ctx, set); err == nil {
 		ps.EachProducer(func(p kadm.DescribedProducer) {
 			if p.CurrentTxnStartOffset >= 0 {
 				open = append(open, fmt.Sprintf("producer id %d epoch %d since offset %d", p.ProducerID, p.ProducerEpoch, p.CurrentTxnStartOffset))

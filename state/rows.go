@@ -225,6 +225,9 @@ func PanePrefix(method []byte) []byte { return append(append([]byte{prefixPane},
 // AllPanes is the common prefix of all pane rows.
 func AllPanes() []byte { return []byte{prefixPane} }
 
+// PanesEnd is behind all pane rows of a method, and before those of the next.
+func PanesEnd(method []byte) []byte { return append(append([]byte{prefixPane}, method...), 1) }
+
 // PaneKey is the key of one block of a pane row; pane is its start in Unix seconds.
 func PaneKey(method []byte, pane int64, block byte) []byte {
 	k := append([]byte{prefixPane}, method...)

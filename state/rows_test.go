@@ -28,6 +28,15 @@ func (r rows) Get(key []byte) ([]byte, error) { return r[string(key)], nil }
 func (r rows) Set(key, value []byte)          { r[string(key)] = append([]byte{}, value...) }
 func (r rows) Delete(key []byte)              { delete(r, string(key)) }
 
+func (r rows) Next(prefix, from []byte) ([]byte, error) {
+	for _, k := range slices.Sorted(maps.Keys(r)) {
+		if k >= string(from) && strings.HasPrefix(k, string(prefix)) {
+			return []byte(k), nil
+		}
+	}
+	return nil, nil
+}
+
 func (r rows) Scan(prefix []byte, fn func(key, value []byte) error) error {
 	for _, k := range slices.Sorted(maps.Keys(r)) {
 		if strings.HasPrefix(k, string(prefix)) {

@@ -15,6 +15,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -33,6 +34,8 @@ type View interface {
 	// Scan calls fn for every row whose key starts with prefix, in key order, until fn returns an error. Key and value are
 	// valid during the call only, and fn must not write.
 	Scan(prefix []byte, fn func(key, value []byte) error) error
+	// Next returns the first key from from on that starts with prefix, nil where there is none: for walks that leave rows out.
+	Next(prefix, from []byte) ([]byte, error)
 }
 
 // FormatVersion is the version of the local layout: bumped by any change that an older build could not read.
@@ -314,6 +317,32 @@ func (s *Store) Scan(prefix []byte, fn func(key, value []byte) error) error {
 	}
 	err = s.merge(it, prefix, fn)
 	return errors.Join(err, s.noted(it.Close()))
+}
+
+// Next implements View.
+func (s *Store) Next(prefix, from []byte) (key []byte, err error) {
+	if bytes.Compare(from, prefix) < 0 {
+		from = prefix
+	}
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: prefixEnd(prefix)})
+	if err != nil {
+		return nil, fmt.Errorf("scan state: %w", s.noted(err))
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		if v, staged := s.overlay[string(it.Key())]; !staged || v != nil {
+			key = bytes.Clone(it.Key())
+			break
+		}
+	}
+	if err := it.Close(); err != nil {
+		return nil, fmt.Errorf("scan state: %w", s.noted(err))
+	}
+	for k, v := range s.overlay {
+		if v != nil && k >= string(from) && strings.HasPrefix(k, string(prefix)) && (key == nil || k < string(key)) {
+			key = []byte(k)
+		}
+	}
+	return key, nil
 }
 
 // noted is the sorted error of a read; corruption stays with the store until it is discarded.

@@ -615,3 +615,39 @@ func TestPrefixEnd(t *testing.T) {
 		}
 	}
 }
+
+// Next walks over what is stored and what is staged together, and over nothing that is deleted.
+func TestNext(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		s, err := Open("state", Options{FS: vfs.NewMem()})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer s.Close()
+		keys := rapid.SampledFrom([]string{"wa", "wa\x00", "wab", "wb", "w", "x", "v", "wz\xff"})
+		live := map[string]bool{}
+		for i := range rapid.IntRange(0, 20).Draw(rt, "writes") {
+			k := keys.Draw(rt, "key")
+			if live[k] = rapid.Bool().Draw(rt, "set"); live[k] {
+				s.Set([]byte(k), nil)
+			} else {
+				s.Delete([]byte(k))
+			}
+			if rapid.Bool().Draw(rt, "commit") {
+				if err := s.Commit(Position{Next: int64(i)}); err != nil {
+					rt.Fatal(err)
+				}
+			}
+		}
+		prefix, from := rapid.SampledFrom([]string{"w", "wa"}).Draw(rt, "prefix"), keys.Draw(rt, "from")
+		want := ""
+		for k, is := range live {
+			if is && k >= from && strings.HasPrefix(k, prefix) && (want == "" || k < want) {
+				want = k
+			}
+		}
+		if got, err := s.Next([]byte(prefix), []byte(from)); err != nil || string(got) != want {
+			rt.Fatalf("Next(%q, %q) = %q, %v, want %q", prefix, from, got, err, want)
+		}
+	})
+}

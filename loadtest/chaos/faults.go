@@ -46,7 +46,13 @@ func (d *driver) inject(f fault, n, total int) error {
 			return err
 		}
 		d.heal(f.kind, since, d.probe())
-		return d.startAgain(p)
+		since = time.Now()
+		if err := d.startAgain(p); err != nil {
+			return err
+		}
+		probes := d.probe()
+		d.healing.Go(func() { d.heal("kill-away, back again", since, probes) })
+		return nil
 	case "zombie":
 		return d.zombie(p)
 	case "scale":

@@ -2,6 +2,9 @@
 // a clean stop, after kill -9 under load, without its folder from a compacted changelog, and from one with as many rows again
 // that were not compacted. It runs the binary against an Apache Kafka on the same machine and prints rows for RESULTS.md.
 //
+// Times begin with the process, and once more when its last worker has joined its group. Memory is what the kernel says of the
+// process. The kill counts only if detect was committing, with raw records still to be read, and if its rows had to be restored.
+//
 // The rows are pane rows as state/FORMAT.md has them, about 115 bytes in the median and 150 on average with their keys. farcall itself
 // writes the first meta rows and offsets, so that what is written here is the state of a group that exists.
 package main
@@ -14,6 +17,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"math"
 	"math/rand/v2"
@@ -39,16 +43,19 @@ import (
 const (
 	raw    = "cloudtrail"
 	prefix = "recovery"
+	// panes of each method, of the 720 of the window, so that none expires.
+	panes = 600
 )
 
 func main() {
 	rows := flag.Int("rows", 1_000_000, "rows in the changelog of detect")
 	partitions := flag.Int("partitions", 64, "partitions of farcall's own topics")
 	load := flag.Duration("load", 20*time.Second, "how long events come at full rate before kill -9")
+	binary := flag.String("farcall", "", "binary to measure, for a comparison; built from this tree if empty")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *rows, *partitions, *load); err != nil {
+	if err := run(ctx, *rows, *partitions, *load, *binary); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -61,19 +68,22 @@ type bench struct {
 	cl                   *kgo.Client
 	changelog            string
 	metas                [][]byte // by partition, as farcall wrote them
+	rounds               uint64   // how often the rows were written
 }
 
-func run(ctx context.Context, rows, partitions int, load time.Duration) (err error) {
+func run(ctx context.Context, rows, partitions int, load time.Duration, binary string) (err error) {
 	b := &bench{partitions: partitions, changelog: topics.NamesFor(prefix).DetectChangelog}
 	if b.dir, err = os.MkdirTemp("", "farcall-recovery-"); err != nil {
 		return err
 	}
 	defer os.RemoveAll(b.dir)
-	b.binary = filepath.Join(b.dir, "farcall")
-	build := exec.CommandContext(ctx, "go", "build", "-o", b.binary, "github.com/farcall/farcall/processor/cmd/farcall")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build: %w\n%s", err, out)
+	if b.binary = binary; b.binary == "" {
+		b.binary = filepath.Join(b.dir, "farcall")
+		build := exec.CommandContext(ctx, "go", "build", "-o", b.binary, "github.com/farcall/farcall/processor/cmd/farcall")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("build: %w\n%s", err, out)
+		}
 	}
 	// Compaction at a moment of the broker's choosing would make the runs differ. The compacted changelog is written as what
 	// compaction leaves: each key once.
@@ -102,52 +112,96 @@ func run(ctx context.Context, rows, partitions int, load time.Duration) (err err
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
-	began := time.Now()
-	sizes, err := b.fill(ctx, rows, 0)
+	fmt.Printf("\n| start | joined after s | ready after s | after joining s | rows restored | rows/s | peak RSS when ready MB | RSS when ready MB | peak RSS at the end MB |\n|---|---|---|---|---|---|---|---|---|\n")
+	type start struct {
+		name string
+		tail bool // it has rows to restore
+		end  func(p *process) error
+	}
+	for _, starts := range [][]start{
+		{{"cold, compacted changelog", true, (*process).stop}, {"after a clean stop", false, (*process).stop}},
+		{{"cold, with an equal tail that is not compacted", true, (*process).stop}, {"after a clean stop", false, func(p *process) error {
+			return b.killUnderLoad(ctx, p, load, (rows+panes-1)/panes)
+		}}, {"after kill -9 at full rate", true, (*process).stop}},
+	} {
+		// Each half begins without the local stores, and with as many rows again.
+		if err := errors.Join(b.fill(ctx, rows), b.wipe()); err != nil {
+			return err
+		}
+		for _, s := range starts {
+			if err := b.measure(ctx, s.name, s.tail, s.end); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// measure starts farcall, ends it, and prints a row.
+func (b *bench) measure(ctx context.Context, name string, tail bool, end func(p *process) error) error {
+	p, err := b.start(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d rows over %d partitions: %d bytes in the median, %.0f on average, %.0f MB; written in %.0f s\n", rows, partitions, sizes.median(), sizes.mean(), sizes.total()/1e6, time.Since(began).Seconds())
-	fmt.Printf("\n| start | ready after s | rows restored | rows/s | peak RSS MB |\n|---|---|---|---|---|\n")
-	measure := func(name string, end func(p *process) error) error {
-		p, err := b.start(ctx)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+	n, err := p.metric("farcall_restored_rows_total")
+	ready := p.memory
+	err = errors.Join(err, end(p))
+	after := p.ready - p.joined
+	fmt.Printf("| %s | %.1f | %.1f | %.1f | %.0f | %.0f | %.0f | %.0f | %.0f |\n", name, p.joined.Seconds(), p.ready.Seconds(), after.Seconds(), n, n/after.Seconds(),
+		float64(ready.peak)/1e6, float64(ready.resident)/1e6, float64(p.memory.peak)/1e6)
+	if tail != (n > 0) {
+		err = errors.Join(err, fmt.Errorf("%.0f rows were restored", n))
+	}
+	return err
+}
+
+// killUnderLoad sends events as fast as they go, and kills farcall while it is behind them and detect commits.
+func (b *bench) killUnderLoad(ctx context.Context, p *process, load time.Duration, methods int) error {
+	ctx, stop := context.WithCancel(ctx)
+	sent := make(chan error, 1)
+	go func() { sent <- b.events(ctx, math.MaxInt, 2000, methods) }()
+	// How fast it goes is told over the last second: a commit under load comes three times in it.
+	const last = time.Second
+	var probes [2]struct{ commits, visits float64 }
+	err := func() error {
+		for i, wait := range []time.Duration{load - last, last} {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case err := <-p.ended:
+				return fmt.Errorf("farcall ended: %w\n%s", err, p.log.String())
+			case err := <-sent:
+				return fmt.Errorf("no more events: %w", err)
+			case <-time.After(wait):
+			}
+			var commits, visits error
+			probes[i].commits, commits = p.metric(`farcall_transactions_total{result="committed",stage="detect"`)
+			probes[i].visits, visits = p.metric("farcall_visits_total")
+			if err := errors.Join(commits, visits); err != nil {
+				return err
+			}
 		}
-		n := p.restored()
-		err = end(p)
-		fmt.Printf("| %s | %.1f | %.0f | %.0f | %.0f |\n", name, p.ready.Seconds(), n, n/p.ready.Seconds(), float64(p.peak)/1e6)
+		return nil
+	}()
+	err = errors.Join(err, p.kill())
+	stop()
+	if failed := <-sent; failed != nil && !errors.Is(failed, context.Canceled) {
+		err = errors.Join(err, failed)
+	}
+	if err != nil {
 		return err
 	}
-	if err := b.wipe(); err != nil {
+	commits, visits := probes[1].commits-probes[0].commits, probes[1].visits-probes[0].visits
+	lags, err := kadm.NewClient(b.cl).Lag(context.WithoutCancel(ctx), prefix+".route")
+	if err != nil {
 		return err
 	}
-	if err := measure("cold, compacted changelog", (*process).stop); err != nil {
-		return err
+	behind := lags[prefix+".route"].Lag.Total()
+	fmt.Fprintf(os.Stderr, "killed when detect made %.0f commits and took %.0f visits a second, with %d raw records to be read\n", commits, visits, behind)
+	if commits == 0 || visits == 0 || behind == 0 {
+		return errors.New("detect was not committing at full rate when it was killed: give it longer (-load)")
 	}
-	if err := measure("after a clean stop", func(p *process) error {
-		lctx, cancel := context.WithTimeout(ctx, load)
-		defer cancel()
-		if err := b.events(lctx, math.MaxInt, 2000, 400); err != nil && lctx.Err() == nil {
-			return errors.Join(err, p.kill())
-		}
-		return p.kill()
-	}); err != nil {
-		return err
-	}
-	if err := measure("after kill -9 at full rate", (*process).stop); err != nil {
-		return err
-	}
-	if err := b.remember(ctx); err != nil {
-		return err
-	}
-	if _, err := b.fill(ctx, rows, 1); err != nil {
-		return err
-	}
-	if err := b.wipe(); err != nil {
-		return err
-	}
-	return measure("cold, with an equal tail that is not compacted", (*process).stop)
+	return nil
 }
 
 func (b *bench) state() string { return filepath.Join(b.dir, "state") }
@@ -261,15 +315,17 @@ func (s sizes) mean() float64 { return s.total() / float64(len(s)) }
 
 // fill writes pane rows of many methods over the 30 days up to now, each key once, in transactions as a stage does. Another
 // round writes the same keys with other values.
-func (b *bench) fill(ctx context.Context, rows int, round uint64) (sizes, error) {
-	rng := rand.New(rand.NewPCG(7, round))
-	const panes = 600 // of the 720 of the window, so that none expires
+func (b *bench) fill(ctx context.Context, rows int) error {
+	began := time.Now()
+	rng := rand.New(rand.NewPCG(7, b.rounds))
+	b.rounds++
+	place := kgo.StickyKeyPartitioner(nil).ForTopic(topics.NamesFor(prefix).Visits) // as route does
 	now := time.Now().Unix() / 3600 * 3600
 	var all sizes
 	var failed error
 	for n := 0; n < rows; {
 		if err := b.cl.BeginTransaction(); err != nil {
-			return nil, err
+			return err
 		}
 		touched := map[int32]bool{}
 		for range 200_000 {
@@ -277,9 +333,10 @@ func (b *bench) fill(ctx context.Context, rows int, round uint64) (sizes, error)
 				break
 			}
 			method, pane := n/panes, n%panes
-			p := int32(method % b.partitions)
+			name := fmt.Sprintf("service%03d:Operation%06d", method%97, method)
+			p := int32(place.Partition(&kgo.Record{Key: []byte(name)}, b.partitions))
 			touched[p] = true
-			r := &kgo.Record{Topic: b.changelog, Partition: p, Key: paneKey(fmt.Sprintf("service%03d:Operation%06d", method%97, method), now-int64(pane)*3600), Value: paneRow(rng)}
+			r := &kgo.Record{Topic: b.changelog, Partition: p, Key: paneKey(name, now-int64(pane)*3600), Value: paneRow(rng)}
 			all = append(all, len(r.Key)+len(r.Value))
 			b.cl.Produce(ctx, r, func(_ *kgo.Record, err error) {
 				if err != nil && failed == nil {
@@ -292,16 +349,20 @@ func (b *bench) fill(ctx context.Context, rows int, round uint64) (sizes, error)
 			b.cl.Produce(ctx, &kgo.Record{Topic: b.changelog, Partition: p, Key: []byte("\x00m"), Value: b.metas[p]}, nil)
 		}
 		if err := b.cl.Flush(ctx); err != nil {
-			return nil, err
+			return err
 		}
 		if failed != nil {
-			return nil, failed
+			return failed
 		}
 		if err := b.cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return all, nil
+	if b.rounds == 1 {
+		fmt.Fprintf(os.Stderr, "%d rows over %d partitions: %d bytes in the median, %.0f on average, %.0f MB; written in %.0f s\n",
+			rows, b.partitions, all.median(), all.mean(), all.total()/1e6, time.Since(began).Seconds())
+	}
+	return nil
 }
 
 // paneKey is the key of a whole pane row in state/FORMAT.md.
@@ -357,13 +418,16 @@ func (b *bench) events(ctx context.Context, n, principals, methods int) error {
 
 // process is farcall, ready.
 type process struct {
-	cmd   *exec.Cmd
-	ended chan error
-	log   *bytes.Buffer
-	b     *bench
-	ready time.Duration // from the start of the process
-	peak  int64         // bytes resident at the most, as the kernel has it
+	cmd           *exec.Cmd
+	ended         chan error
+	log           *bytes.Buffer
+	b             *bench
+	joined, ready time.Duration // from the start of the process
+	memory        memory
 }
+
+// memory is what the kernel says of a process: bytes resident at the most, and now.
+type memory struct{ peak, resident int64 }
 
 // start starts farcall and waits until all its partitions run.
 func (b *bench) start(ctx context.Context) (*process, error) {
@@ -375,10 +439,11 @@ func (b *bench) start(ctx context.Context) (*process, error) {
 	}
 	go func() { p.ended <- p.cmd.Wait() }()
 	for {
-		resp, err := http.Get("http://" + b.console + "/readyz")
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
+		if status, why, err := p.get("/readyz"); err == nil {
+			if p.joined == 0 && !strings.Contains(why, "has not joined") {
+				p.joined = time.Since(began)
+			}
+			if status == http.StatusOK {
 				p.ready = time.Since(began)
 				return p, p.look()
 			}
@@ -393,37 +458,58 @@ func (b *bench) start(ctx context.Context) (*process, error) {
 	}
 }
 
-// look reads the peak of the resident set.
+func (p *process) get(path string) (status int, body string, err error) {
+	resp, err := http.Get("http://" + p.b.console + path)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b), err
+}
+
+// look reads what is resident.
 func (p *process) look() error {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	p.memory = memory{}
 	for s := bufio.NewScanner(f); s.Scan(); {
-		if rest, ok := strings.CutPrefix(s.Text(), "VmHWM:"); ok {
-			kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-			p.peak = kib << 10
-			return err
+		for name, to := range map[string]*int64{"VmHWM:": &p.memory.peak, "VmRSS:": &p.memory.resident} {
+			if rest, ok := strings.CutPrefix(s.Text(), name); ok {
+				kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+				if err != nil {
+					return err
+				}
+				*to = kib << 10
+			}
 		}
 	}
-	return errors.New("no VmHWM in /proc")
+	if p.memory.peak == 0 || p.memory.resident == 0 {
+		return errors.New("no VmHWM or VmRSS in /proc")
+	}
+	return nil
 }
 
-// restored asks the metrics how many rows were read.
-func (p *process) restored() (n float64) {
-	resp, err := http.Get("http://" + p.b.console + "/metrics")
+// metric sums the samples whose lines begin so.
+func (p *process) metric(prefix string) (n float64, err error) {
+	_, body, err := p.get("/metrics")
 	if err != nil {
-		return 0
+		return 0, err
 	}
-	defer resp.Body.Close()
-	for s := bufio.NewScanner(resp.Body); s.Scan(); {
-		if rest, ok := strings.CutPrefix(s.Text(), "farcall_restored_rows_total{"); ok {
-			v, _ := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
+	for line := range strings.Lines(body) {
+		if strings.HasPrefix(line, prefix) {
+			fields := strings.Fields(line)
+			v, err := strconv.ParseFloat(fields[len(fields)-1], 64)
+			if err != nil {
+				return 0, err
+			}
 			n += v
 		}
 	}
-	return n
+	return n, nil
 }
 
 func (p *process) stop() error { return p.end(syscall.SIGTERM) }

@@ -356,7 +356,7 @@ func (a *Alert) ECS(version string) ([]byte, error) {
 				Duration: a.Window.String(), Visits: d.Visits, PlaceVisits: d.PlaceVisits, Others: d.Others, Support: d.Support, Places: d.Places,
 				TopCountries: []ecsTop{}, MethodSince: seconds(d.MethodSince), PlaceSince: seconds(d.PlaceSince), PlaceLast: seconds(d.PlaceLast),
 			},
-			MethodsTotal: int64(len(a.Methods)) + a.Dropped, GeoBuild: e.GeoBuild,
+			Methods: []ecsMethod{}, MethodsTotal: int64(len(a.Methods)) + a.Dropped, GeoBuild: e.GeoBuild,
 			Source: ecsCoordinates{e.Source.Topic, e.Source.Partition, e.Source.Offset, e.Source.Byte},
 		},
 	}

@@ -9,17 +9,17 @@
 //
 // # Speed
 //
-// A record is parsed once, by segmentio's Parse, into one struct that has the fields of a record and those of every
-// envelope. Strings alias the payload. Parse has no limit of depth and scans all it is given before it starts, so it is
-// never handed more than unscanned bytes whose end and depth have not been found by other means. Within that, where a
-// record of many ends is guessed (a line break, or how the next one starts) and a guess that Parse does not confirm is
-// replaced by counting brackets.
+// A record is read once, from front to back, by a scanner that holds every byte of it against RFC 8259, what is not kept
+// included, counts levels and finds the record's end on the way (json.go); the keys of a record and of every envelope lead
+// from there to fields (record.go). Strings alias the payload. Nothing is read twice but what an envelope carries, what is
+// broken, and the list of an object that does not begin with it. How it compares with segmentio's Parse and with
+// encoding/json is in loadtest/RESULTS.md.
 //
 // # What is like encoding/json, and what is not
 //
 // Of two equal keys the last wins; two equal keys with objects merge. null is as good as absent. Invalid UTF-8 in a string
 // and half surrogate pairs become U+FFFD, so that no key of a state can hold broken text (Event.Raw keeps the original).
-// Unlike there, names are matched by exact case, and a wrong-typed field refuses its record.
+// Unlike there, names are matched by exact case, and a wrong-typed field refuses its record, also where an equal key follows.
 package cloudtrail
 
 import (
@@ -31,7 +31,6 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/segmentio/encoding/json"
 )
 
 // Limits bound what a Decoder accepts.
@@ -39,8 +38,8 @@ type Limits struct {
 	// RecordBytes is the largest JSON text of one record. A LookupEvents or CloudWatch Logs carrier counts as it is
 	// written, with its escapes.
 	RecordBytes int
-	// Depth is how many levels of objects and arrays a record may have. It is enforced for records of more than 16 KiB;
-	// smaller ones cannot nest deep enough to do harm.
+	// Depth is how many levels of objects and arrays a record, or an envelope of one, may have. Fewer than the levels of the
+	// fields of an Event count as those.
 	Depth int
 	// ExpandedBytes is the sum of what all gzip in one payload may expand to. In a stream, whose own gzip may be of any
 	// size, it is the limit for what one value of the stream, or one element of a list in it, carries.
@@ -58,10 +57,6 @@ func DefaultLimits() Limits {
 }
 
 const (
-	// unscanned is the most that Parse is given without its depth being known. The deepest nesting that fits takes 16 Ki
-	// levels of about a kilobyte of stack, which is returned at the next garbage collection, and some milliseconds
-	// (TestDeepestUnscanned).
-	unscanned = 16 << 10
 	// carrierBytes is the largest base64 text: a Lambda event is at most 6 MB.
 	carrierBytes = 8 << 20
 	// maxLayers is how many envelopes may lie around a record. The deepest real one is base64 in a Lambda event in gzip,
@@ -71,8 +66,8 @@ const (
 	keepBytes = 4 << 20
 	// keepResources is the same for the elements of Event.Resources.
 	keepResources = 64
-
-	parseFlags = json.ZeroCopy | json.DontMatchCaseInsensitiveStructFields
+	// eventLevels is how deep the fields of an Event are: userIdentity.sessionContext.attributes has level 4.
+	eventLevels = 4
 )
 
 // Handler receives what a payload holds, in the order in which it holds it. Whatever is passed is valid only during the
@@ -90,7 +85,7 @@ type Handler interface {
 // not safe for concurrent use.
 type Decoder struct {
 	limits Limits
-	window int // the most that Parse is given unscanned
+	scanner
 
 	h          Handler
 	payload    bool // Decode, not DecodeReader
@@ -101,15 +96,15 @@ type Decoder struct {
 
 	w         wire
 	resources []Resource // backs w.Resources
-	unquoted  []byte     // backs the strings of w that had escapes in them
+	unquoted  []byte     // backs the strings of w that are not as they were written
 	clock     clock
-	yes, no   bool // what Event.ReadOnly and Event.ManagementEvent point to
-	carrier   carrier
-	str       json.RawMessage
+	yes, no   bool    // what Event.ReadOnly and Event.ManagementEvent point to
+	wrong     mistake // the first in w by which it is no record
+	doubtful  mistake // the first in w of those that a record without another fault is refused for
 	refusal   Refusal
 	head      []byte // the beginning of what streaming threw away
 	layers    [maxLayers + 1]layer
-	layered   bool // some layer is in use
+	used      int // layers
 	stream    text
 }
 
@@ -134,10 +129,11 @@ func NewDecoder(l Limits) *Decoder {
 	if l.Depth <= 0 {
 		l.Depth = def.Depth
 	}
+	l.Depth = max(l.Depth, eventLevels)
 	if l.ExpandedBytes <= 0 {
 		l.ExpandedBytes = def.ExpandedBytes
 	}
-	return &Decoder{limits: l, window: min(unscanned, l.RecordBytes), yes: true, resources: make([]Resource, 0, 4)}
+	return &Decoder{limits: l, yes: true, resources: make([]Resource, 0, 4)}
 }
 
 func (d *Decoder) begin(h Handler, payload bool) {
@@ -155,11 +151,7 @@ func (d *Decoder) end() {
 		d.refuseMore()
 	}
 	d.h = nil
-	if !d.layered {
-		return
-	}
-	d.layered = false
-	for i := range d.layers {
+	for i := range d.layers[:d.used] {
 		l := &d.layers[i]
 		l.text = text{}
 		l.source.Reset(nil)
@@ -169,30 +161,12 @@ func (d *Decoder) end() {
 			}
 		}
 	}
+	d.used = 0
 }
 
 // Decode decodes one payload, such as the value of a Kafka record, and tells h what it holds. An empty payload is a skip.
 func (d *Decoder) Decode(payload []byte, h Handler) {
 	d.begin(h, true)
-	if len(payload) > 0 && len(payload) <= d.window && payload[0] == '{' && listFirst(payload) == 0 {
-		// One record: by far the most frequent form.
-		if rest, err := d.parse(payload); err == nil || isType(err) {
-			n := len(payload) - len(rest)
-			if raw := trimRight(payload[:n]); err == nil {
-				d.dispatch(raw, 0, false, 0)
-			} else {
-				d.mistyped(raw, 0, false, 0, err)
-			}
-			if len(rest) > 0 {
-				d.layered = true
-				t := &d.layers[0].text
-				*t = text{buf: payload, pos: n}
-				d.sequence(t, 0)
-			}
-			d.end()
-			return
-		}
-	}
 	d.carried(payload, 0, 0, false)
 	d.end()
 }
@@ -299,7 +273,7 @@ func isGzip(b []byte) bool { return len(b) >= 2 && b[0] == 0x1f && b[1] == 0x8b 
 
 // carried decodes what a payload is or what an envelope carries: JSON text in any number of gzip wrappings.
 func (d *Decoder) carried(b []byte, layer int, base int64, fixed bool) {
-	d.layered = true
+	d.used = max(d.used, layer+1)
 	l := &d.layers[layer]
 	l.text = text{buf: b, base: base, fixed: fixed}
 	for range maxLayers {
@@ -486,12 +460,12 @@ func (d *Decoder) lists(t *text, layer, at int) bool {
 		} else if c != '"' {
 			return d.abandon(t, ReasonSyntax, "no key behind a comma")
 		}
-		key := t.measure(unscanned)
-		if !key.whole {
-			return d.abandon(t, ReasonSyntax, "a key without an end")
+		n := d.valueEnd(t)
+		if n < 0 {
+			return d.abandon(t, ReasonSyntax, "a broken key, or one without an end")
 		}
-		isList = isListKey(t.rest()[:key.n])
-		t.pos += key.n
+		isList = isListKey(t.rest()[:n])
+		t.pos += n
 		if c, ok := t.next(); !ok {
 			return d.ended(t)
 		} else if c != ':' {
@@ -505,24 +479,22 @@ func (d *Decoder) lists(t *text, layer, at int) bool {
 func (d *Decoder) attribute(t *text) bool {
 	t.fill(lookahead)
 	rest := t.rest()
-	switch rest[0] {
-	case '{', '[', '"':
-		e := t.measure(unscanned)
-		if !e.whole {
-			t.discard() // that it has no end is noticed behind it
-			return true
+	if startsValue(rest[0]) {
+		switch n := d.valueEnd(t); n {
+		case notJSON:
+			return false
+		case cutOff, tooDeep:
+			t.discard() // if it has no end, that is noticed behind it
+		default:
+			t.pos += n
 		}
-		ok := json.Valid(t.rest()[:e.n])
-		if ok {
-			t.pos += e.n
-		}
-		return ok
+		return true
 	}
 	n := bytes.IndexAny(rest[:min(len(rest), lookahead)], ",}] \t\r\n")
 	if n < 0 {
 		n = len(rest)
 	}
-	if n > unscanned || !json.Valid(rest[:n]) {
+	if !d.isWord(rest[:n]) {
 		return false
 	}
 	t.pos += n
@@ -565,59 +537,18 @@ func (m *marker) find(b []byte, from int) int {
 	return -1
 }
 
-// model is the last good record of a list, by which the next one is guessed.
+// model is how the last good record of a list starts: its marker.
 type model struct {
 	marker
-	size int
-	buf  [firstKeyReach]byte // backs marker.text
-}
-
-// of is the marker to look for behind the object, or what is left of one, at the front of b.
-func (m *model) of(b []byte) marker {
-	if len(m.text) > 0 && bytes.HasPrefix(b, m.text) {
-		return m.marker
-	}
-	return markerOf(b)
+	buf [firstKeyReach]byte // backs marker.text
 }
 
 func (m *model) learn(good []byte) {
-	m.size = len(good)
 	if len(m.text) > 0 && bytes.HasPrefix(good, m.text) {
 		return
 	}
 	m.marker = markerOf(good)
 	m.text = append(m.buf[:0], m.text...)
-}
-
-// guess is where the object at the front of t may end, give or take blanks and what separates it from the next; 0 if there
-// is no saying. last is nil outside of lists.
-func (d *Decoder) guess(t *text, last *model) int {
-	rest := t.rest()
-	all := len(rest) <= d.window
-	if !all {
-		rest = rest[:d.window]
-	}
-	var mark marker
-	from := 1
-	if last == nil {
-		if i := bytes.IndexByte(rest, '\n'); i > 0 {
-			if line := trimRight(rest[:i]); line[len(line)-1] == '}' {
-				return i
-			}
-		}
-		mark = markerOf(rest)
-	} else {
-		mark = last.of(rest)
-		// Neighbours are often of a size. To find the one after the next does no harm: Parse stops where the record ends.
-		from = max(1, last.size/2)
-	}
-	if i := mark.find(rest, from); i > 0 {
-		return i
-	}
-	if all {
-		return len(rest)
-	}
-	return 0
 }
 
 // value decodes one element of a list, or the object or string at the front of a sequence (last is nil).
@@ -626,52 +557,66 @@ func (d *Decoder) value(t *text, layer int, last *model) bool {
 	if !startsValue(c) {
 		return d.broken(t, layer, last, grammar(d.fillWindow(t)))
 	}
-	var found *verdict // the window is a megabyte at the most, and encoding/json is slow
-	if c == '{' {
-		if n := d.guess(t, last); n > 0 {
-			rest, err := d.parse(t.rest()[:n])
-			if d.parsed(t, n-len(rest), layer, last, err) {
-				return true
-			}
-			// Was the guess wrong, or is the record? encoding/json looks no further than the break. Counting brackets
-			// would, up to the limit, again for each record that lacks one.
-			v := grammar(d.fillWindow(t))
-			if v.bad != nil {
-				return d.broken(t, layer, last, v)
-			}
-			found = &v
-		}
+	n := d.valueEnd(t)
+	if n < 0 {
+		return d.unparsed(t, layer, last, n)
 	}
-	e := t.measure(d.limits.RecordBytes)
-	switch {
-	case !e.whole:
-		d.effort += int64(e.n)
-		if d.spent(t) {
-			return d.abandon(t, ReasonSyntax, "too much is broken to go on looking for records")
+	raw, off := t.rest()[:n], t.offset(0)
+	t.pos += n
+	switch c {
+	case '{':
+		if last != nil {
+			last.learn(raw)
 		}
-	case e.n > unscanned && e.deepest > d.limits.Depth:
-		d.refuse(ReasonTooDeep, t.offset(0), t.rest()[:e.n], d.deepDetail())
-		t.pos += e.n
+		d.dispatch(raw, off, t.fixed, layer)
+	case '"':
+		d.quoted(raw, off, layer)
+	default:
+		d.refuse(ReasonNotCloudTrail, off, raw, "an array where a record was expected")
+	}
+	return true
+}
+
+// valueEnd is where the value at the front of t ends, if that is within a record's limit; an object is parsed into d.w on the
+// way.
+func (d *Decoder) valueEnd(t *text) int {
+	for {
+		b := t.rest()
+		b = b[:min(len(b), d.limits.RecordBytes)]
+		var n int
+		if b[0] == '{' {
+			n = d.parse(b)
+		} else {
+			d.reset(b)
+			n = d.skip(0, d.limits.Depth)
+		}
+		if n != cutOff || t.src == nil || len(b) == d.limits.RecordBytes {
+			return n
+		}
+		t.fill(min(2*len(b)+lookahead, d.limits.RecordBytes))
+	}
+}
+
+// unparsed deals with the value at the front of t, whose end valueEnd has not found, and why not.
+func (d *Decoder) unparsed(t *text, layer int, last *model, why int) bool {
+	if why == notJSON {
+		return d.broken(t, layer, last, grammar(d.fillWindow(t)))
+	}
+	n, whole := t.measure(d.limits.RecordBytes)
+	if whole {
+		d.refuse(ReasonTooDeep, t.offset(0), t.rest()[:n], d.deepDetail())
+		t.pos += n
 		return true
-	case c == '"':
-		str := t.rest()[:e.n]
-		if rest, err := json.Parse(str, &d.str, parseFlags); err == nil && len(rest) == 0 {
-			off := t.offset(0)
-			t.pos += e.n
-			d.quoted(str, off, layer)
-			return true
-		}
-	case c == '{':
-		rest, err := d.parse(t.rest()[:e.n])
-		if len(rest) == 0 && d.parsed(t, e.n, layer, last, err) {
-			return true
-		}
 	}
-	if found == nil {
-		v := grammar(d.fillWindow(t))
-		found = &v
+	d.effort += int64(n)
+	if d.spent(t) {
+		return d.abandon(t, ReasonSyntax, "too much is broken to go on looking for records")
 	}
-	return d.broken(t, layer, last, *found)
+	found := verdict{incomplete: true}
+	if why == tooDeep {
+		found = grammar(d.fillWindow(t))
+	}
+	return d.broken(t, layer, last, found)
 }
 
 // What a Decoder may spend on looking for the ends of values that have none: without a limit, a payload of nothing but
@@ -700,24 +645,6 @@ func (d *Decoder) closes(t *text, window []byte) int {
 		return 0
 	}
 	return n
-}
-
-// parsed passes on what has been parsed from the first n bytes of t, unless that was not JSON.
-func (d *Decoder) parsed(t *text, n, layer int, last *model, err error) bool {
-	if err != nil && !isType(err) {
-		return false
-	}
-	raw, off := trimRight(t.rest()[:n]), t.offset(0)
-	if last != nil {
-		last.learn(raw)
-	}
-	t.pos += n
-	if err != nil {
-		d.mistyped(raw, off, t.fixed, layer, err)
-	} else {
-		d.dispatch(raw, off, t.fixed, layer)
-	}
-	return true
 }
 
 // fillWindow makes a whole record available, as far as one may be, and something behind it.
@@ -898,7 +825,7 @@ func (d *Decoder) token(t *text, layer int) {
 	case string(word) == "null":
 		t.pos += len(word)
 		d.h.Skip(SkipEmptyPayload)
-	case json.Valid(word):
+	case d.isWord(word):
 		t.pos += len(word)
 		d.refuse(ReasonNotCloudTrail, off, word, kindOf(word)+" where a record was expected")
 	default:
@@ -910,6 +837,12 @@ func (d *Decoder) token(t *text, layer int) {
 		}
 		d.discardLine(t, 0, true, reason, detail)
 	}
+}
+
+// isWord tells a number, boolean or null.
+func (d *Decoder) isWord(b []byte) bool {
+	d.reset(b)
+	return d.skip(0, 0) == len(b)
 }
 
 // base64Line decodes the line at the front of t.

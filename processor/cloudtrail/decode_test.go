@@ -16,6 +16,9 @@ import (
 	"unsafe"
 )
 
+// longText is too much for one look, and little enough to be at hand at once.
+const longText = 16 << 10
+
 // rec is a small record with the given eventID.
 func rec(id string) string {
 	return `{"eventVersion":"1.08","userIdentity":{"type":"IAMUser","userName":"ann","accountId":"111122223333"},` +
@@ -173,17 +176,19 @@ func TestOffsets(t *testing.T) {
 	}
 }
 
+// fullRecord has every field that an Event has.
+const fullRecord = `{"eventVersion":"1.09","userIdentity":{"type":"AssumedRole","principalId":"AROAX:s","arn":"arn:aws:sts::111122223333:assumed-role/r/s",
+	"accountId":"111122223333","accessKeyId":"ASIAX","userName":"u","invokedBy":"cloudformation.amazonaws.com","identityProvider":"p","credentialId":"c","sourceIdentity":"direct",
+	"sessionContext":{"sessionIssuer":{"type":"Role","principalId":"AROAX","arn":"arn:aws:iam::111122223333:role/p/r","accountId":"111122223333","userName":"r"},
+		"webIdFederationData":{"federatedProvider":"x","attributes":{}},"attributes":{"creationDate":"2024-05-22T06:35:53Z","mfaAuthenticated":"true"},"sourceIdentity":"in session"},
+	"onBehalfOf":{"userId":"91","identityStoreArn":"arn:aws:identitystore::1:identitystore/d-1"}},
+	"eventTime":"2024-05-22T06:35:54Z","eventSource":"iam.amazonaws.com","eventName":"CreateUser","awsRegion":"us-east-1","sourceIPAddress":"198.51.100.7",
+	"userAgent":"tool \"x\" \u00e9 \uD83D\ude00 \b\f\n\r\t\/\\","errorCode":"AccessDenied","errorMessage":"no\nway","requestParameters":{"userName":"x","deep":[{"a":1}]},
+	"responseElements":{"user":{}},"requestID":"q","eventID":"id","readOnly":false,"resources":[{"ARN":"arn:1","accountId":"1","type":"T"},{"type":"U"}],
+	"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"444455556666","sharedEventID":"shared","vpcEndpointId":"vpce-1","eventCategory":"Management"}`
+
 func TestFields(t *testing.T) {
-	const record = `{"eventVersion":"1.09","userIdentity":{"type":"AssumedRole","principalId":"AROAX:s","arn":"arn:aws:sts::111122223333:assumed-role/r/s",
-		"accountId":"111122223333","accessKeyId":"ASIAX","userName":"u","invokedBy":"cloudformation.amazonaws.com","identityProvider":"p","credentialId":"c","sourceIdentity":"direct",
-		"sessionContext":{"sessionIssuer":{"type":"Role","principalId":"AROAX","arn":"arn:aws:iam::111122223333:role/p/r","accountId":"111122223333","userName":"r"},
-			"webIdFederationData":{"federatedProvider":"x","attributes":{}},"attributes":{"creationDate":"2024-05-22T06:35:53Z","mfaAuthenticated":"true"},"sourceIdentity":"in session"},
-		"onBehalfOf":{"userId":"91","identityStoreArn":"arn:aws:identitystore::1:identitystore/d-1"}},
-		"eventTime":"2024-05-22T06:35:54Z","eventSource":"iam.amazonaws.com","eventName":"CreateUser","awsRegion":"us-east-1","sourceIPAddress":"198.51.100.7",
-		"userAgent":"tool \"x\" \u00e9 \uD83D\ude00 \b\f\n\r\t\/\\","errorCode":"AccessDenied","errorMessage":"no\nway","requestParameters":{"userName":"x","deep":[{"a":1}]},
-		"responseElements":{"user":{}},"requestID":"q","eventID":"id","readOnly":false,"resources":[{"ARN":"arn:1","accountId":"1","type":"T"},{"type":"U"}],
-		"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"444455556666","sharedEventID":"shared","vpcEndpointId":"vpce-1","eventCategory":"Management"}`
-	c := decode(t, DefaultLimits(), record)
+	c := decode(t, DefaultLimits(), fullRecord)
 	if len(c.events) != 1 {
 		t.Fatal(c.told)
 	}
@@ -195,7 +200,7 @@ func TestFields(t *testing.T) {
 		RecipientAccount: "444455556666", VPCEndpointID: "vpce-1", ReadOnly: &no, ManagementEvent: &yes,
 		Resources:         []Resource{{"arn:1", "1", "T"}, {Type: "U"}},
 		RequestParameters: []byte(`{"userName":"x","deep":[{"a":1}]}`),
-		TimeMillis:        1716359754000, Raw: []byte(record),
+		TimeMillis:        1716359754000, Raw: []byte(fullRecord),
 		UserIdentity: Identity{
 			Type: "AssumedRole", PrincipalID: "AROAX:s", ARN: "arn:aws:sts::111122223333:assumed-role/r/s", AccountID: "111122223333",
 			AccessKeyID: "ASIAX", UserName: "u", InvokedBy: "cloudformation.amazonaws.com", IdentityProvider: "p", CredentialID: "c",
@@ -210,6 +215,26 @@ func TestFields(t *testing.T) {
 	}
 	if got := c.events[0]; !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", plain(got), plain(want))
+	}
+	eachField(reflect.ValueOf(want), "", func(path string, v reflect.Value) {
+		if v.IsZero() {
+			t.Errorf("fullRecord has no %s", path)
+		}
+	})
+}
+
+// eachField visits the fields that come from a record.
+func eachField(v reflect.Value, path string, visit func(string, reflect.Value)) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		name := f.Tag.Get("json")
+		switch {
+		case name == "-":
+		case f.Type.Kind() == reflect.Struct:
+			eachField(v.Field(i), path+name+".", visit)
+		default:
+			visit(path+name, v.Field(i))
+		}
 	}
 }
 
@@ -399,34 +424,36 @@ func TestStructure(t *testing.T) {
 	a, b := rec("a"), rec("b")
 	n := len(a)
 	for payload, want := range map[string]string{
-		a + `}` + "\n" + b:                                                       fmt.Sprintf("a not_json@%d b", n),
-		a + ` trailing` + "\n" + b:                                               fmt.Sprintf("a not_json@%d b", n+1),
-		a + `,` + "\n" + b:                                                       fmt.Sprintf("a not_json@%d b", n),
-		`{"Records":[` + a + ` ` + b + `]}`:                                      fmt.Sprintf("a syntax@%d b", n+13),
-		`{"Records":[` + a + `,]}`:                                               fmt.Sprintf("a syntax@%d", n+13),
-		`{"Records":[,` + a + `]}`:                                               "syntax@12 a",
-		`{"Records":[` + a + `,,` + b + `]}`:                                     fmt.Sprintf("a syntax@%d b", n+13),
-		`{"Records":[` + a + `}},` + b + `]}`:                                    fmt.Sprintf("a syntax@%d b", n+12),
-		`{"Records":[` + a + `]`:                                                 fmt.Sprintf("a truncated@%d", n+13),
-		`{"Records":[` + a + `],"x":}` + b:                                       fmt.Sprintf("a syntax@%d", n+18),
-		`{"Records":[` + a + `],x}`:                                              fmt.Sprintf("a syntax@%d", n+14),
-		`{"Records":[` + a + `],"x":[1,}]}`:                                      fmt.Sprintf("a syntax@%d", n+18),
-		`{"Records":[` + a + `]]` + "\n" + b:                                     fmt.Sprintf("a syntax@%d b", n+13),
-		`{"Records":[` + a + `]}}` + "\n" + b:                                    fmt.Sprintf("a not_json@%d b", n+14),
-		`{"Records":[` + a + `],"x":tru}`:                                        fmt.Sprintf("a syntax@%d", n+18),
-		`{"Records":[` + a + `,` + b[:50]:                                        fmt.Sprintf("a truncated@%d", n+13),
-		`{"Records":[` + a + `],x:1}`:                                            fmt.Sprintf("a syntax@%d", n+14),
-		`{"Records":[` + a + `],"x" 1}`:                                          fmt.Sprintf("a syntax@%d", n+18),
-		`{"Records":[` + a + `],"x}`:                                             fmt.Sprintf("a syntax@%d", n+14),
-		`{"Records":[` + a + `],"x":`:                                            fmt.Sprintf("a truncated@%d", n+18),
-		`{"Records":[` + a + `],"x"`:                                             fmt.Sprintf("a truncated@%d", n+17),
-		`{"Records":[` + a + `],`:                                                fmt.Sprintf("a truncated@%d", n+14),
-		`{"Records":[` + a + `],"x":nul`:                                         fmt.Sprintf("a syntax@%d", n+18),
-		`{"Records":[` + a + `],"x":7`:                                           fmt.Sprintf("a truncated@%d", n+19),
-		`{"Records":[` + a + `} x`:                                               fmt.Sprintf("a syntax@%d", n+12),
-		`{"Records":[` + a + `],"x":"` + strings.Repeat("x", 2*unscanned) + `"}`: "a",
-		`{"Records":[` + a + `],"x":"` + strings.Repeat("x", 2*unscanned):        fmt.Sprintf("a truncated@%d", n+19+2*unscanned),
-		`{"Records":[` + a + `] x` + "\n y\n" + b:                                fmt.Sprintf("a syntax@%d b", n+14),
+		a + `}` + "\n" + b:                                                      fmt.Sprintf("a not_json@%d b", n),
+		a + ` trailing` + "\n" + b:                                              fmt.Sprintf("a not_json@%d b", n+1),
+		a + `,` + "\n" + b:                                                      fmt.Sprintf("a not_json@%d b", n),
+		`{"Records":[` + a + ` ` + b + `]}`:                                     fmt.Sprintf("a syntax@%d b", n+13),
+		`{"Records":[` + a + `,]}`:                                              fmt.Sprintf("a syntax@%d", n+13),
+		`{"Records":[,` + a + `]}`:                                              "syntax@12 a",
+		`{"Records":[` + a + `,,` + b + `]}`:                                    fmt.Sprintf("a syntax@%d b", n+13),
+		`{"Records":[` + a + `}},` + b + `]}`:                                   fmt.Sprintf("a syntax@%d b", n+12),
+		`{"Records":[` + a + `]`:                                                fmt.Sprintf("a truncated@%d", n+13),
+		`{"Records":[` + a + `],"x":}` + b:                                      fmt.Sprintf("a syntax@%d", n+18),
+		`{"Records":[` + a + `],x}`:                                             fmt.Sprintf("a syntax@%d", n+14),
+		`{"Records":[` + a + `],"x":[1,}]}`:                                     fmt.Sprintf("a syntax@%d", n+18),
+		`{"Records":[` + a + `]]` + "\n" + b:                                    fmt.Sprintf("a syntax@%d b", n+13),
+		`{"Records":[` + a + `]}}` + "\n" + b:                                   fmt.Sprintf("a not_json@%d b", n+14),
+		`{"Records":[` + a + `],"x\z":1}`:                                       fmt.Sprintf("a syntax@%d", n+14),
+		`{"Records":[` + a + `],"x":[1,{"a"":"]"}]}`:                            fmt.Sprintf("a syntax@%d", n+18),
+		`{"Records":[` + a + `],"x":tru}`:                                       fmt.Sprintf("a syntax@%d", n+18),
+		`{"Records":[` + a + `,` + b[:50]:                                       fmt.Sprintf("a truncated@%d", n+13),
+		`{"Records":[` + a + `],x:1}`:                                           fmt.Sprintf("a syntax@%d", n+14),
+		`{"Records":[` + a + `],"x" 1}`:                                         fmt.Sprintf("a syntax@%d", n+18),
+		`{"Records":[` + a + `],"x}`:                                            fmt.Sprintf("a syntax@%d", n+14),
+		`{"Records":[` + a + `],"x":`:                                           fmt.Sprintf("a truncated@%d", n+18),
+		`{"Records":[` + a + `],"x"`:                                            fmt.Sprintf("a truncated@%d", n+17),
+		`{"Records":[` + a + `],`:                                               fmt.Sprintf("a truncated@%d", n+14),
+		`{"Records":[` + a + `],"x":nul`:                                        fmt.Sprintf("a syntax@%d", n+18),
+		`{"Records":[` + a + `],"x":7`:                                          fmt.Sprintf("a truncated@%d", n+19),
+		`{"Records":[` + a + `} x`:                                              fmt.Sprintf("a syntax@%d", n+12),
+		`{"Records":[` + a + `],"x":"` + strings.Repeat("x", 2*longText) + `"}`: "a",
+		`{"Records":[` + a + `],"x":"` + strings.Repeat("x", 2*longText):        fmt.Sprintf("a truncated@%d", n+19+2*longText),
+		`{"Records":[` + a + `] x` + "\n y\n" + b:                               fmt.Sprintf("a syntax@%d b", n+14),
 		`{"x": `:                                "truncated@0",
 		`{"x":nul` + "\n" + a:                   "syntax@0 a",
 		`{"x"`:                                  "truncated@0",
@@ -461,7 +488,7 @@ func TestInsideIsNotBeside(t *testing.T) {
 func TestRecordBytes(t *testing.T) {
 	a, b := rec("a"), rec("b")
 	limits := DefaultLimits()
-	for _, size := range []int{1000, unscanned - 1, unscanned, unscanned + 1, 3 * lookahead} {
+	for _, size := range []int{1000, longText, lookahead - 1, lookahead, lookahead + 1, 3 * lookahead} {
 		limits.RecordBytes = size
 		pad := func(n int) string {
 			head := strings.TrimSuffix(rec("x"), "}") + `,"pad":"`
@@ -497,7 +524,7 @@ func nested(levels int) string {
 }
 
 func TestDepth(t *testing.T) {
-	pad := `,"pad":"` + strings.Repeat("p", unscanned) + `"}`
+	pad := `,"pad":"` + strings.Repeat("p", longText) + `"}`
 	large := func(levels int) string { return strings.TrimSuffix(nested(levels), "}") + pad }
 	a, b := rec("a"), rec("b")
 	limits := DefaultLimits()
@@ -538,7 +565,7 @@ func TestBombs(t *testing.T) {
 		"backslashes":        `"` + strings.Repeat(`\`, size),
 		"unbalanced records": `{"Records":[` + strings.Repeat(`{{"a":1},`, size/9),
 		"unbalanced, keys":   unbalanced(size),
-		"unbalanced, large":  `{"Records":[` + strings.Repeat(`{{"a":"`+strings.Repeat("x", unscanned)+`"},`, size/unscanned),
+		"unbalanced, large":  `{"Records":[` + strings.Repeat(`{{"a":"`+strings.Repeat("x", longText)+`"},`, size/longText),
 		"unbalanced lines":   strings.Repeat(`{"a":{"b":1}`+"\n", size/13),
 		"commas":             `[` + strings.Repeat(`,`, size/4),
 		"zeros":              strings.Repeat("0,", size/8),
@@ -572,28 +599,32 @@ func unbalanced(size int) string {
 	return b.String()
 }
 
-// TestDeepestUnscanned proves that what Parse is given without a look at its depth cannot hurt it: the deepest nesting that
-// fits needs less stack than a thread has by default.
-func TestDeepestUnscanned(t *testing.T) {
-	defer debug.SetMaxStack(debug.SetMaxStack(24 << 20))
-	head := strings.TrimSuffix(rec("x"), "}") + `,"deep":`
-	levels := (unscanned - len(head) - 1) / 2
-	for _, payload := range []string{
-		nested(levels),
-		head + strings.Repeat("[", unscanned-len(head)),
-		strings.Repeat("[", unscanned),
-		strings.Repeat(`{"":`, unscanned/4),
-		`{"Records":[` + nested(levels) + `]}`,
-		`{"Records":` + strings.Repeat("[", unscanned-11),
-		`{"detail":` + strings.Repeat("[", unscanned-11),
+// TestDepthOfSmall: small payloads are held to the limit too, however deep they would go.
+func TestDepthOfSmall(t *testing.T) {
+	limits := DefaultLimits()
+	limits.Depth = 10
+	a := rec("a")
+	for payload, want := range map[string]string{
+		nested(9):             "x",
+		nested(10):            "too_deep@0",
+		nested(10) + "\n" + a: fmt.Sprintf("too_deep@0 a"),
+		`{"Records":[` + nested(10) + `,` + a + `]}`:                                                                                         "too_deep@12 a",
+		`{"x":` + strings.Repeat("[", 8) + strings.Repeat("]", 8) + `,"Records":[` + a + `]}`:                                                "a",
+		`{"Records":[` + a + `],"x":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + `}`:                                          "a",
+		`{"eventID":` + strings.Repeat("[", 9) + strings.Repeat("]", 9) + `,` + a[1:]:                                                        "wrong_type@0",
+		`{"eventID":` + strings.Repeat("[", 10) + strings.Repeat("]", 10) + `,` + a[1:]:                                                      "too_deep@0",
+		`{"userIdentity":{"sessionContext":{"attributes":{"x":` + strings.Repeat("[", 6) + strings.Repeat("]", 6) + `}}},` + a[1:]:           "a",
+		`{"userIdentity":{"sessionContext":{"attributes":{"x":` + strings.Repeat("[", 7) + strings.Repeat("]", 7) + `}}},` + a[1:]:           "too_deep@0",
+		`{"resources":[{"ARN":` + strings.Repeat("[", 7) + strings.Repeat("]", 7) + `}],` + a[1:]:                                            "wrong_type@0",
+		`{"resources":[{"ARN":` + strings.Repeat("[", 8) + strings.Repeat("]", 8) + `}],` + a[1:]:                                            "too_deep@0",
+		`{"detail-type":"AWS API Call via CloudTrail","detail":{"eventID":"x","y":` + strings.Repeat("[", 8) + strings.Repeat("]", 8) + `}}`: "not_cloudtrail@54",
+		strings.Repeat("[", 5000):                                      "truncated@1",
+		`{"Records":` + strings.Repeat("[", 5000):                      "truncated@12",
+		strings.TrimSuffix(nested(10), "}") + "\n" + a:                 "syntax@0 a",
+		`{"Records":[` + strings.TrimSuffix(nested(10), "}") + `,` + a: fmt.Sprintf("syntax@12 a truncated@%d", 12+len(nested(10))+len(a)),
 	} {
-		if len(payload) > unscanned+14 {
-			t.Fatalf("%d bytes", len(payload))
-		}
-		var c collector
-		NewDecoder(DefaultLimits()).Decode([]byte(payload), &c)
-		if len(c.told) == 0 {
-			t.Errorf("%.20s: silence", payload)
+		if got := brief(decode(t, limits, payload)); got != want {
+			t.Errorf("%.100s: %s, want %s", payload, got, want)
 		}
 	}
 }
@@ -714,6 +745,29 @@ func TestDuplicateKeys(t *testing.T) {
 	e := c.events[0]
 	if e.EventName != "CreateUser" || e.UserIdentity.Type != "IAMUser" || e.UserIdentity.UserName != "ann" {
 		t.Errorf("%+v", plain(e))
+	}
+	for twice, want := range map[string]string{
+		`"resources":[{"ARN":"a","type":"t"}],"resources":[{"ARN":"b"},{}]`: `[{b  } {  }]  `,
+		`"resources":[{"ARN":"a"}],"resources":null`:                        `[]  `,
+		`"resources":[{"ARN":"a","ARN":"b"}]`:                               `[{b  }]  `,
+		`"userAgent":"a","userAgent":"b"`:                                   `[] b `,
+		`"userAgent":"a","userAgent":null`:                                  `[] a `,
+		`"userAgent":"a","\u0075serAgent":"\u0062"`:                         `[] b `,
+		`"requestParameters":{"a":1},"requestParameters":[2]`:               `[]  [2]`,
+		`"requestParameters":{"a":1},"requestParameters":null`:              `[]  null`,
+		`"userAgent":1,"userAgent":"a"`:                                     "wrong_type",
+		`"eventID":1,"eventID":"a"`:                                         "wrong_type",
+	} {
+		c := decode(t, DefaultLimits(), "{"+twice+","+rec("a")[1:])
+		got := ""
+		if len(c.events) == 1 {
+			got = fmt.Sprintf("%v %s %s", c.events[0].Resources, c.events[0].UserAgent, c.events[0].RequestParameters)
+		} else if len(c.refusals) == 1 {
+			got = c.refusals[0].Reason.String()
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", twice, got, want)
+		}
 	}
 }
 
@@ -958,5 +1012,8 @@ func TestNames(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	if got := NewDecoder(Limits{}).limits; got != DefaultLimits() {
 		t.Errorf("%+v", got)
+	}
+	if got := NewDecoder(Limits{Depth: 1}); got.limits.Depth != eventLevels {
+		t.Errorf("%+v", got.limits)
 	}
 }

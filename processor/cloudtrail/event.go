@@ -9,8 +9,8 @@ import (
 // Event is one CloudTrail record. Its strings alias the payload that it was decoded from and, like the Event itself, are
 // valid only until the handler returns: copy what must outlive it (a shallow copy of the Event is not enough).
 //
-// A field that the record does not carry is the zero value. JSON names are matched by exact case. Strings are valid UTF-8:
-// what was not is replaced by U+FFFD, as encoding/json does.
+// A field that the record does not carry is the zero value. Its json tag is the key that it comes from, matched by exact case.
+// Strings are valid UTF-8: what was not is replaced by U+FFFD, as encoding/json does.
 type Event struct {
 	EventVersion      string          `json:"eventVersion"`
 	EventTime         string          `json:"eventTime"` // as written; TimeMillis holds it parsed
@@ -20,17 +20,17 @@ type Event struct {
 	EventName         string          `json:"eventName"`
 	AWSRegion         string          `json:"awsRegion"`
 	SourceIPAddress   string          `json:"sourceIPAddress"`
-	UserAgent         string          `json:"-"`
+	UserAgent         string          `json:"userAgent"`
 	ErrorCode         string          `json:"errorCode"`
-	ErrorMessage      string          `json:"-"`
+	ErrorMessage      string          `json:"errorMessage"`
 	EventType         string          `json:"eventType"`
 	EventCategory     string          `json:"eventCategory"`
 	RecipientAccount  string          `json:"recipientAccountId"`
 	VPCEndpointID     string          `json:"vpcEndpointId"`
 	UserIdentity      Identity        `json:"userIdentity"`
 	Resources         []Resource      `json:"resources"`
-	ReadOnly          *bool           `json:"-"` // nil: the record does not say
-	ManagementEvent   *bool           `json:"-"` // nil: the record does not say
+	ReadOnly          *bool           `json:"readOnly"`        // nil: the record does not say
+	ManagementEvent   *bool           `json:"managementEvent"` // nil: the record does not say
 	RequestParameters json.RawMessage `json:"requestParameters"`
 
 	// TimeMillis is EventTime in milliseconds since the Unix epoch.
@@ -80,13 +80,7 @@ type SessionAttributes struct {
 	CreationDate string `json:"creationDate"`
 	// MFAAuthenticated is "true", "false" or empty. CloudTrail writes a string; producers that re-encode records write a
 	// JSON boolean, which means the same and is accepted.
-	MFAAuthenticated string `json:"-"`
-	mfaText
-}
-
-// mfaText receives mfaAuthenticated undecoded, because it may be a string or a boolean.
-type mfaText struct {
-	MFAText json.RawMessage `json:"mfaAuthenticated"`
+	MFAAuthenticated string `json:"mfaAuthenticated"`
 }
 
 // OnBehalfOf names the IAM Identity Center user on whose behalf a call was made.

@@ -157,8 +157,7 @@ type verdict struct {
 	bad        *json.SyntaxError // where and why it breaks
 }
 
-// grammar asks encoding/json, because segmentio says neither where a value breaks nor, in words that do not quote the input,
-// why.
+// grammar asks encoding/json, because the scanner, which has no time for it, says neither where a value breaks nor why.
 func grammar(text []byte) verdict {
 	var raw json.RawMessage
 	d := json.NewDecoder(&byteReader{text})

@@ -107,22 +107,9 @@ func (t *text) head(buf []byte) []byte {
 // brackets finds the end of a JSON value by its brackets and quotes alone. It does not care whether the value is good
 // JSON, and needs no stack however deep the value is. It can be fed piece by piece.
 type brackets struct {
-	depth   int
-	deepest int
-	str     bool // inside a string
-	esc     bool // behind a backslash
-}
-
-const (
-	eachByte = 0x0101010101010101
-	highBits = 0x8080808080808080
-)
-
-// hasByte has the high bit set in the lowest byte of w that equals the byte that x repeats, and may have it set in higher
-// ones.
-func hasByte(w, x uint64) uint64 {
-	w ^= x
-	return (w - eachByte) &^ w & highBits
+	depth int
+	str   bool // inside a string
+	esc   bool // behind a backslash
 }
 
 // scan returns how much of b belongs to the value, and whether it ends there.
@@ -160,7 +147,6 @@ func (s *brackets) scan(b []byte) (n int, done bool) {
 			s.str = true
 		case '{', '[':
 			s.depth++
-			s.deepest = max(s.deepest, s.depth)
 		case '}', ']':
 			s.depth--
 			if s.depth <= 0 {
@@ -171,30 +157,18 @@ func (s *brackets) scan(b []byte) (n int, done bool) {
 	return len(b), false
 }
 
-// extent is where the value at the front of a text ends.
-type extent struct {
-	n       int  // bytes, when it is whole
-	whole   bool // false: it is longer than the limit, or the text ends first
-	deepest int  // levels of nesting, as far as it was seen
-}
-
-// measure finds the end of the object, array or string at the front of t, if that is at most limit bytes away. All of it
-// then is at hand.
-func (t *text) measure(limit int) extent {
+// measure finds the end of the object, array or string at the front of t by its brackets, if that is at most limit bytes
+// away. All up to there, or up to the limit, then is at hand.
+func (t *text) measure(limit int) (n int, whole bool) {
 	var s brackets
-	seen := 0
 	for {
 		rest := t.rest()
-		piece := rest[seen:min(len(rest), limit)]
-		n, done := s.scan(piece)
-		seen += n
-		if done {
-			return extent{seen, true, s.deepest}
+		more, done := s.scan(rest[n:min(len(rest), limit)])
+		n += more
+		if done || n >= limit || t.src == nil {
+			return n, done
 		}
-		if seen >= limit || t.src == nil {
-			return extent{seen, false, s.deepest}
-		}
-		t.fill(min(2*seen+lookahead, limit))
+		t.fill(min(2*n+lookahead, limit))
 	}
 }
 

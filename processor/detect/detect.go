@@ -77,40 +77,19 @@ type Task struct {
 	tally   []topics.PlaceCount
 	names   map[string]string
 
-	// index lists the methods that have a row in a pane, for expiry: methods by number, so that ten million rows take
-	// little memory.
-	index   map[int64][]uint32
-	methods []string
-	numbers map[string]uint32
+	expiry expiry
 }
 
-// NewTask makes the task of a partition whose restored rows are in view. streamTime is that of the meta row.
-func NewTask(cfg Config, view state.View, streamTime int64) (*Task, error) {
+// NewTask makes the task of a partition whose restored rows are in view. streamTime is that of the meta row. It reads no rows: a
+// partition with millions of them runs at once.
+func NewTask(cfg Config, view state.View, streamTime int64) *Task {
 	t := &Task{
 		cfg: cfg, view: view, span: int64(cfg.Window / time.Second),
-		windows: map[string]*window{}, lru: list.New(), names: map[string]string{},
-		index: map[int64][]uint32{}, numbers: map[string]uint32{},
+		windows: map[string]*window{}, lru: list.New(), names: map[string]string{}, expiry: newExpiry(),
 	}
 	t.streamTime = streamTime
 	t.pane = t.paneOf(streamTime)
-	var lastMethod []byte
-	var lastPane int64
-	err := view.Scan(state.AllPanes(), func(k, _ []byte) error {
-		method, pane, _, err := state.ParsePaneKey(k)
-		if err != nil {
-			return err
-		}
-		if pane == lastPane && string(method) == string(lastMethod) {
-			return nil // another block of the same row
-		}
-		lastMethod, lastPane = append(lastMethod[:0], method...), pane
-		t.enlist(method, pane)
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("index rows: %w", err)
-	}
-	return t, nil
+	return t
 }
 
 // StreamTime is the newest event time seen, in Unix milliseconds.
@@ -120,17 +99,6 @@ func (t *Task) paneOf(millis int64) int64 {
 	width := t.cfg.paneSeconds()
 	s := millis / 1000
 	return s - ((s%width)+width)%width
-}
-
-func (t *Task) enlist(method []byte, pane int64) {
-	n, ok := t.numbers[string(method)]
-	if !ok {
-		n = uint32(len(t.methods))
-		name := string(method)
-		t.methods = append(t.methods, name)
-		t.numbers[name] = n
-	}
-	t.index[pane] = append(t.index[pane], n)
 }
 
 func (t *Task) intern(b []byte) string {
@@ -213,7 +181,7 @@ func (t *Task) learn(w *window, row *state.PaneRow, v *topics.Visit, hash uint64
 	if at, ok := w.hasPane(v.Pane); !ok {
 		w.panes = slices.Insert(w.panes, at, v.Pane)
 		w.cost++
-		t.enlist(w.method, v.Pane)
+		t.expiry.enlist(w.method, v.Pane)
 	}
 	w.rows[v.Pane] = row
 	place := t.intern([]byte(v.Place))
@@ -310,46 +278,7 @@ func (t *Task) advance(eventTime int64) error {
 		return nil
 	}
 	t.pane = pane
-	oldest := pane - t.span - int64(t.cfg.LookBack/time.Second)
-	var gone []int64
-	for p := range t.index {
-		if p <= oldest {
-			gone = append(gone, p)
-		}
-	}
-	slices.Sort(gone)
-	for _, p := range gone {
-		for _, n := range t.index[p] {
-			if err := t.expire([]byte(t.methods[n]), p); err != nil {
-				return err
-			}
-		}
-		delete(t.index, p)
-	}
-	return nil
-}
-
-// expire writes a tombstone for every stored block of a row, and takes it out of its window.
-func (t *Task) expire(method []byte, pane int64) error {
-	if w := t.windows[string(method)]; w != nil {
-		if err := t.slide(w); err != nil { // the sums must let go of the row while it can still be read
-			return err
-		}
-		if at, ok := w.hasPane(pane); ok {
-			w.panes = slices.Delete(w.panes, at, at+1)
-			w.cost--
-		}
-		delete(w.rows, pane)
-	}
-	var keys [][]byte
-	err := t.view.Scan(state.PaneKey(method, pane, 0)[:len(method)+10], func(k, _ []byte) error {
-		keys = append(keys, slices.Clone(k))
-		return nil
-	})
-	for _, k := range keys {
-		t.view.Delete(k)
-	}
-	return err
+	return t.expire(pane - t.span - int64(t.cfg.LookBack/time.Second))
 }
 
 // Flush stages every row that changed since the last call, and trims the cache to its bound. Call it once per

@@ -34,11 +34,7 @@ func newStore(t testing.TB) *state.Store {
 
 func newTask(t testing.TB, cfg Config, view state.View) *Task {
 	t.Helper()
-	task, err := NewTask(cfg, view, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return task
+	return NewTask(cfg, view, 0)
 }
 
 type feeder struct {
@@ -363,10 +359,7 @@ func TestAgainstOracle(t *testing.T) {
 				committed, committedNow, committedTime = maps.Clone(o.visits), o.now, task.StreamTime()
 			case 2: // an abort: nothing since the last commit happened
 				store.Rollback()
-				var err error
-				if task, err = NewTask(cfg, store, committedTime); err != nil {
-					rt.Fatal(err)
-				}
+				task = NewTask(cfg, store, committedTime)
 				o.visits, o.now = maps.Clone(committed), committedNow
 			default:
 				at := hour - rapid.SampledFrom([]int64{0, 0, 0, 1, 2, 5, 20, 29, 40}).Draw(rt, "late")
@@ -436,10 +429,7 @@ func TestAgainstOracle(t *testing.T) {
 		if len(panes) > 0 {
 			rt.Fatalf("rows outlived their time: panes %v at %d", panes, o.now)
 		}
-		again, err := NewTask(cfg, store, task.StreamTime())
-		if err != nil {
-			rt.Fatal(err)
-		}
+		again := NewTask(cfg, store, task.StreamTime())
 		v := visitAt(monday+hour*3600, "eve", "BR", topics.Allowed)
 		var a, b topics.Anomaly
 		if _, err := task.Visit(&v, &a); err != nil {

@@ -152,8 +152,7 @@ func newHistory(t *testing.T, seed uint64, locator *geo.Locator, met coverage) *
 	}
 	h.detect = &stage{h: h, name: "detect", in: &h.visits, commitOut: func(out [][]byte) { h.principals = append(h.principals, out...) },
 		make: func(v state.View, at int64) (task, error) {
-			t, err := detect.NewTask(detect.Config{Pane: time.Duration(pane) * time.Second, Window: time.Duration(span) * time.Second, LookBack: time.Duration(lookBack) * time.Second, Floor: floor, CacheEntries: 1 << 10}, v, at)
-			return detectTask{t}, err
+			return detectTask{detect.NewTask(detect.Config{Pane: time.Duration(pane) * time.Second, Window: time.Duration(span) * time.Second, LookBack: time.Duration(lookBack) * time.Second, Floor: floor, CacheEntries: 1 << 10}, v, at)}, nil
 		}}
 	h.triage = &stage{h: h, name: "triage", in: &h.principals, commitOut: func(out [][]byte) { h.alerts = append(h.alerts, out...) },
 		make: func(v state.View, at int64) (task, error) {

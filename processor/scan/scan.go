@@ -21,9 +21,11 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/farcall/farcall/processor/alert"
 	"github.com/farcall/farcall/processor/detect"
@@ -49,7 +51,14 @@ type Options struct {
 	Alert func(*alert.Alert) error
 	// Progress, if set, is told how far the scan is: bytes read of all bytes on disk, then visits judged of all.
 	Progress func(step string, done, total int64)
+
+	disk      vfs.FS // of the temporary folder: tests fill it
+	memTables uint64 // bytes of each memtable of the sorted store
+	broken    func(error)
 }
+
+// memTables of the sorted store: three at the most.
+const memTables = 64 << 20
 
 // Bad is one thing that could not be read.
 type Bad struct {
@@ -100,7 +109,13 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	if o.Progress == nil {
 		o.Progress = func(string, int64, int64) {}
 	}
-	sum := &Summary{Stats: route.NewStats(), Verdicts: map[detect.Verdict]int64{}, Alerts: map[alert.Severity]int64{}}
+	if o.disk == nil {
+		o.disk = vfs.Default
+	}
+	if o.memTables == 0 {
+		o.memTables = memTables
+	}
+	sum := newSummary()
 	files, err := find(o, sum)
 	if err != nil {
 		return sum, err
@@ -109,28 +124,69 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	if err != nil {
 		return sum, fmt.Errorf("temporary folder: %w", err)
 	}
-	defer os.RemoveAll(tmp)
+	// Pebble tries a write that failed again for ever, and its callers wait with it. So nobody waits for them: the folder is
+	// moved away, for they would go on making files in it, and removed, and the process ends with what still runs.
+	broken, done := make(chan error, 1), make(chan error, 1)
+	o.broken = func(err error) {
+		select {
+		case broken <- err:
+		default:
+		}
+	}
+	go func() { done <- scan(ctx, o, files, tmp, sum) }()
+	select {
+	case err = <-done:
+		if errors.Is(err, state.ErrDisk) || full(err) {
+			err = diskError(tmp, err)
+		}
+	case err = <-broken:
+		sum, err = newSummary(), diskError(tmp, err) // the other is still being written
+	}
+	gone := tmp + ".gone"
+	return sum, errors.Join(err, os.Rename(tmp, gone), os.RemoveAll(gone))
+}
+
+func newSummary() *Summary {
+	return &Summary{Stats: route.NewStats(), Verdicts: map[detect.Verdict]int64{}, Alerts: map[alert.Severity]int64{}}
+}
+
+func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+
+// diskError is one line that says what to do.
+func diskError(tmp string, err error) error {
+	what := ""
+	if full(err) {
+		what = "free some space there, or "
+	}
+	if why := syscall.Errno(0); errors.As(err, &why) {
+		err = why // the rest names files that are gone
+	}
+	return fmt.Errorf("temporary folder in %s: %w: %sname one on another disk with --temp-dir", filepath.Dir(tmp), err, what)
+}
+
+// scan is Run with a temporary folder.
+func scan(ctx context.Context, o Options, files []file, tmp string, sum *Summary) error {
 	cache := pebble.NewCache(64 << 20)
 	defer cache.Unref()
 	sorted, err := pebble.Open(filepath.Join(tmp, "told"), &pebble.Options{
 		// Written once and read once, in order: merging the flushed tables while reading is all the sorting it takes.
 		DisableAutomaticCompactions: true, L0StopWritesThreshold: 1 << 20, L0CompactionThreshold: 1 << 20,
-		Cache: cache, DisableWAL: true, MemTableSize: 64 << 20, MemTableStopWritesThreshold: 3, Logger: quiet{},
-		FormatMajorVersion: pebble.FormatNewest,
+		FS: o.disk, Cache: cache, DisableWAL: true, MemTableSize: o.memTables, MemTableStopWritesThreshold: 3, Logger: quiet{o.broken},
+		FormatMajorVersion: pebble.FormatNewest, EventListener: &pebble.EventListener{BackgroundError: o.broken},
 	})
 	if err != nil {
-		return sum, fmt.Errorf("temporary store: %w", err)
+		return fmt.Errorf("temporary store: %w", err)
 	}
 	defer sorted.Close()
 	began := time.Now()
 	if err := read(ctx, o, files, sorted, sum); err != nil {
-		return sum, err
+		return err
 	}
 	sum.Read = time.Since(began)
 	began = time.Now()
 	err = judge(ctx, o, filepath.Join(tmp, "rows"), cache, sorted, sum)
 	sum.Judged = time.Since(began)
-	return sum, err
+	return err
 }
 
 // stamp finds the delivery time in the name that CloudTrail gives its files.
@@ -397,13 +453,14 @@ func (c *counted) report() {
 	c.told = c.n
 }
 
-// commitEvery is how many records go into one commit of the rows.
-const commitEvery = 50_000
+// commitEvery is how many records go into one commit of the rows. Until then they lie in an overlay that every scan of a store
+// walks, and past the window each expired row is a scan: with 50,000 records a commit, 45 days took five times as long.
+const commitEvery = 2_000
 
 // judge runs what was told through detect and triage, in the order of event time.
 func judge(ctx context.Context, o Options, dir string, cache *pebble.Cache, sorted *pebble.DB, sum *Summary) error {
 	open := func(name string) (*state.Store, error) {
-		return state.Open(filepath.Join(dir, name), state.Options{Cache: cache, MemTableBytes: 32 << 20})
+		return state.Open(filepath.Join(dir, name), state.Options{FS: o.disk, Cache: cache, MemTableBytes: o.memTables / 2, Fatal: o.broken})
 	}
 	windows, err := open("detect")
 	if err != nil {
@@ -415,10 +472,7 @@ func judge(ctx context.Context, o Options, dir string, cache *pebble.Cache, sort
 		return err
 	}
 	defer alerts.Close()
-	det, err := detect.NewTask(o.Detect, windows, 0)
-	if err != nil {
-		return err
-	}
+	det := detect.NewTask(o.Detect, windows, 0)
 	tri, err := triage.NewTask(o.Triage, alerts, 0)
 	if err != nil {
 		return err
@@ -528,10 +582,20 @@ func (f *final) advance(at int64) error {
 	return nil
 }
 
-type quiet struct{}
+// quiet is Pebble's log: what matters of it is told otherwise.
+type quiet struct{ broken func(error) }
 
 func (quiet) Infof(string, ...any)  {}
 func (quiet) Errorf(string, ...any) {}
-func (quiet) Fatalf(format string, args ...any) {
-	panic("temporary store: " + fmt.Sprintf(format, args...))
+
+// Fatalf is called on a write to the manifest that failed, and must not return.
+func (q quiet) Fatalf(format string, args ...any) {
+	err := fmt.Errorf(format, args...)
+	for _, a := range args {
+		if cause, ok := a.(error); ok {
+			err = cause
+		}
+	}
+	q.broken(err)
+	select {}
 }

@@ -131,8 +131,7 @@ func (s Stages) detect() Stage {
 	return Stage{
 		Name: "detect", Inputs: []string{s.Names.Visits}, Changelog: s.Names.DetectChangelog, Fingerprint: fmt.Sprintf("%s scope=%s normaliser=%d", s.Detect.Fingerprint(), s.Route.Scope, cloudtrail.MethodNormaliser), Start: Earliest, Partitions: s.Partitions,
 		Open: func(i TaskInfo) (Task, error) {
-			t, err := detect.NewTask(s.Detect, i.View, i.StreamTime)
-			return &detectTask{Task: t, s: s}, err
+			return &detectTask{Task: detect.NewTask(s.Detect, i.View, i.StreamTime), s: s}, nil
 		},
 	}
 }

@@ -139,7 +139,7 @@ func (t *partitionTask) open(ctx context.Context) error {
 	progress := restoreProgress{t: t, log: log}
 	defer progress.end()
 	res, err := state.Restore{
-		Client: o.Client, Topic: t.w.stage.Changelog, Partition: t.id, Stall: o.RestoreStall, Log: log, Share: o.Restores,
+		Client: o.Client, Ask: t.w.sess.Client(), Topic: t.w.stage.Changelog, Partition: t.id, Stall: o.RestoreStall, Log: log, Share: o.Restores,
 		Progress: progress.read,
 	}.Run(ctx, t.store)
 	if res.Wiped != "" { // though the restore after it failed

@@ -17,24 +17,25 @@ import (
 // The points of the alert score. Each names what speaks for or against an intrusion, and how much; they add up to the score,
 // which is cut at 0 and 100. They were chosen on simulated organisations and are reported on others (loadtest/evaluate).
 const (
-	pointsNewCountry   = 35.0 // the principal was never there, and has a history
+	pointsNewCountry   = 32.0 // the principal was never there, and has a history
 	pointsNewRegion    = 15.0 // the same for an AWS region
-	pointsOutsideAWS   = 30.0 // a principal that was only ever seen inside AWS
-	pointsMethod       = 0.25 // of the method score, where the principal has a history
-	pointsMethodAlone  = 0.90 // of the method score, where it has none
-	pointsFirstUse     = 4.0  // for each method that the principal calls for the first time
-	pointsFirstUseMax  = 12.0
-	pointsOrganisation = 0.15 // of the score of the place over all methods
+	pointsOutsideAWS   = 25.0 // a principal that was only ever seen inside AWS
+	pointsMethod       = 0.20 // of the method score, where the principal has a history
+	pointsMethodAlone  = 0.65 // of the method score, where it has none
+	pointsRegionAlone  = 0.45 // the same in an AWS region
+	pointsFirstUse     = 30.0 // times the share of the methods that the principal calls for the first time
+	pointsUsualWork    = -10.0
+	pointsOrganisation = 0.20 // of the score of the place over all methods
 	pointsNewClient    = 20.0
 	pointsNewTool      = 8.0 // only the tool is new, the system is not
 	pointsNewKey       = 10.0
 	pointsHosting      = 8.0  // from a network, new to the principal, that anyone can rent a way through
-	pointsOverlap      = 25.0 // elsewhere at a time that leaves no way
+	pointsOverlap      = 20.0 // elsewhere at a time that leaves no way
 	pointsHour         = 5.0
 	pointsDenied       = 10.0
-	pointsUsualDevice  = -20.0
+	pointsUsualDevice  = -12.0
 	pointsTraveller    = -10.0
-	pointsColleagues   = -10.0 // others of the organisation are there, and the device is the usual one
+	pointsColleagues   = -8.0 // others of the organisation are there, and the device is the usual one
 )
 
 const (
@@ -46,6 +47,10 @@ const (
 	travellerCountries = 3
 	// officeSize is how many others in a place make it a new office.
 	officeSize = 3
+	// firstUses give their points in full; workMethods, hardly any of them new, are the principal's usual work.
+	firstUses   = 5
+	workMethods = 5
+	workShare   = 0.15
 	// sweepMethods, all denied, make a sweep.
 	sweepMethods = 3
 )
@@ -148,7 +153,11 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 		c.Factors = append(c.Factors, alert.Factor{Name: name, Points: points, Text: fmt.Sprintf(text, args...)})
 	}
 	here := alert.PlaceName(place)
-	add("method", methodScore*(history*pointsMethod+(1-history)*pointsMethodAlone), "%s scores %.0f of 100 for its countries", g.lead.Visit.Method, methodScore)
+	alone := pointsMethodAlone
+	if region {
+		alone = pointsRegionAlone
+	}
+	add("method", methodScore*(history*pointsMethod+(1-history)*alone), "%s scores %.0f of 100 for its countries", g.lead.Visit.Method, methodScore)
 	switch {
 	case region:
 		add("new place", speaks*pointsNewRegion, "seen on %d days, never from %s", c.Days, here)
@@ -160,8 +169,14 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 	if !region && others > 0 && inAWS == others {
 		add("outside AWS", speaks*pointsOutsideAWS, "seen only inside AWS until now")
 	}
-	if firstUse > 0 {
-		add("first use", speaks*min(pointsFirstUseMax, pointsFirstUse*float64(firstUse)), "methods that it had not called in the window: %d", firstUse)
+	if n := len(g.methods); n > 0 {
+		share := float64(firstUse) / float64(n)
+		switch {
+		case firstUse > 0 && (n < workMethods || share >= workShare):
+			add("first use", speaks*pointsFirstUse*share*min(1, float64(firstUse)/firstUses), "of %d unusual methods it had not called %d within the window, from anywhere", n, firstUse)
+		case n >= workMethods:
+			add("usual work", speaks*pointsUsualWork, "of %d unusual methods it calls all but %d elsewhere", n, firstUse)
+		}
 	}
 	add("organisation", strange*pointsOrganisation*c.OrganisationScore, "%s is unusual for the whole organisation: %d others there", here, c.Organisation.Others)
 	usualDevice := len(c.NewClients) == 0 && len(c.NewKeys) == 0 && len(g.clients) > 0
@@ -192,7 +207,7 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 	if len(g.methods) >= sweepMethods && denied == len(g.methods) {
 		add("denied", pointsDenied, "all of %d unusual methods were denied", denied)
 	}
-	if usualDevice && !region && c.Overlap.Place == "" {
+	if usualDevice && !region {
 		add("usual device", speaks*pointsUsualDevice, "the principal's usual client and key")
 		c.Labels = append(c.Labels, "usual device")
 	}

@@ -1,0 +1,188 @@
+// Command evaluate says how many of the intrusions in an organisation's CloudTrail farcall alerts on, and how much noise it
+// makes, beside simpler engines over the same events. It simulates organisations with what is new and benign in them, plants
+// intrusions, writes the events as CloudTrail files, runs the built binary over them and measures.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The seeds and worlds to report are others than those to tune by: numbers got by tuning say nothing of what comes next.
+var (
+	reportSeeds = []uint64{101, 102, 103}
+	tuneSeeds   = []uint64{1, 2, 3}
+)
+
+type options struct {
+	worlds           []world
+	seeds            []uint64
+	history, judged  int
+	principals       int
+	binary           string
+	least, threshold float64
+	keep             string
+	misses           bool
+	tune             bool
+}
+
+// run is one simulation and what the engines made of it.
+type run struct {
+	World        string         `json:"world"`
+	Seed         uint64         `json:"seed"`
+	Days         float64        `json:"judged_days"`
+	Events       int            `json:"events"`
+	Principals   int            `json:"principals"`
+	Incidents    map[string]int `json:"incidents"`
+	Duplicates   int            `json:"duplicates"`
+	Looked       int            `json:"addresses_looked_up"`
+	Disagree     int            `json:"addresses_disagreeing"`
+	Simulated    float64        `json:"simulate_seconds"`
+	Wrote        float64        `json:"write_seconds"`
+	FarcallTook  float64        `json:"farcall_seconds"`
+	BaselineTook float64        `json:"baseline_seconds"`
+	Results      []result       `json:"results"`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := command(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "evaluate:", err)
+		os.Exit(1)
+	}
+}
+
+func command(ctx context.Context) error {
+	var o options
+	names := flag.String("world", "", "worlds, separated by commas; default all, with --tune those to tune by")
+	seeds := flag.String("seed", "", "seeds, separated by commas; default 101,102,103, with --tune 1,2,3")
+	flag.IntVar(&o.history, "history", 30, "days to learn from before the judged ones")
+	flag.IntVar(&o.judged, "days", 15, "judged days")
+	flag.IntVar(&o.principals, "principals", 0, "how large the organisation is, in place of the world's own size")
+	flag.StringVar(&o.binary, "binary", "bin/farcall", "the binary to judge")
+	flag.Float64Var(&o.least, "least", 10, "least score that farcall is asked for, so that budgets can be drawn")
+	flag.Float64Var(&o.threshold, "threshold", 50, "farcall's own threshold")
+	flag.StringVar(&o.keep, "keep", "", "folder to keep the CloudTrail files in")
+	flag.BoolVar(&o.misses, "misses", false, "list the incidents that farcall misses and the loudest benign alerts")
+	flag.BoolVar(&o.tune, "tune", false, "use the worlds and seeds that are free to look at while tuning")
+	asJSON := flag.String("json", "", "file for the results, as JSON")
+	report := flag.String("report", "", "file for the report, as Markdown; its plots lie beside it")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("%q is no flag; --help lists them", flag.Arg(0))
+	}
+	if o.history < 8 || o.judged < 1 {
+		return errors.New("engines learn for a week: --history must be 8 or more, --days 1 or more")
+	}
+	o.worlds, o.seeds = worlds, reportSeeds
+	if o.tune {
+		o.worlds, o.seeds = worlds[:tuning], tuneSeeds
+	}
+	if *names != "" {
+		o.worlds = nil
+		for _, n := range strings.Split(*names, ",") {
+			w, ok := worldOf(n)
+			if !ok {
+				return fmt.Errorf("no world %q: there are plain, global, noisy, small and growing", n)
+			}
+			o.worlds = append(o.worlds, w)
+		}
+	}
+	if *seeds != "" {
+		o.seeds = nil
+		for _, n := range strings.Split(*seeds, ",") {
+			v, err := strconv.ParseUint(n, 10, 64)
+			if err != nil {
+				return fmt.Errorf("--seed %q is no whole number", n)
+			}
+			o.seeds = append(o.seeds, v)
+		}
+	}
+	l := readLists()
+	var runs []run
+	for _, w := range o.worlds {
+		if o.principals > 0 {
+			w.principals = o.principals
+		}
+		for _, seed := range o.seeds {
+			r, err := evaluate(ctx, &o, l, w, seed)
+			if err != nil {
+				return fmt.Errorf("world %s, seed %d: %w", w.name, seed, err)
+			}
+			runs = append(runs, *r)
+			printRun(os.Stdout, r)
+		}
+	}
+	if len(runs) > 1 {
+		printSummary(os.Stdout, runs)
+	}
+	if *asJSON != "" {
+		b, err := json.MarshalIndent(runs, "", " ")
+		if err != nil {
+			return fmt.Errorf("encode results: %w", err)
+		}
+		if err := os.WriteFile(*asJSON, append(b, '\n'), 0o644); err != nil {
+			return fmt.Errorf("write results: %w", err)
+		}
+	}
+	if *report != "" {
+		return writeReport(*report, &o, runs)
+	}
+	return nil
+}
+
+// evaluate simulates a world and shows it to every engine.
+func evaluate(ctx context.Context, o *options, l *lists, w world, seed uint64) (*run, error) {
+	began := time.Now()
+	lap := func() float64 {
+		d := time.Since(began).Seconds()
+		began = time.Now()
+		return d
+	}
+	s, err := simulate(l, w, seed, o.history, o.judged)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{World: w.name, Seed: seed, Days: s.judgedDays(), Events: len(s.events), Principals: len(s.principals), Incidents: map[string]int{},
+		Duplicates: len(s.events) - int(s.count), Simulated: lap()}
+	for _, in := range s.incidents {
+		r.Incidents[in.kind]++
+	}
+	dir := o.keep
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "farcall-evaluate-"); err != nil {
+			return nil, fmt.Errorf("temporary folder: %w", err)
+		}
+		defer os.RemoveAll(dir)
+	}
+	dir = filepath.Join(dir, fmt.Sprintf("%s-%d", w.name, seed))
+	if _, err := s.write(dir); err != nil {
+		return nil, err
+	}
+	r.Wrote = lap()
+	found, err := farcallAlerts(ctx, o.binary, dir, s, o.least, o.threshold)
+	if err != nil {
+		return nil, err
+	}
+	r.FarcallTook = lap()
+	r.Results = append(r.Results, measure(s, "farcall", o.threshold, found))
+	engines := baselines(s)
+	for i, alerts := range runBaselines(s, engines) {
+		r.Results = append(r.Results, measure(s, engines[i].name(), engines[i].threshold(), alerts))
+	}
+	r.BaselineTook = lap()
+	if o.misses {
+		printMisses(os.Stdout, s, found, o.threshold)
+	}
+	return r, nil
+}

@@ -1,0 +1,3 @@
+package main
+
+func writeReport(string, *options, []run) error { return nil }
