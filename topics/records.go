@@ -17,6 +17,7 @@ const (
 	KindException  Kind = 4
 	KindVerdict    Kind = 5
 	KindRetraction Kind = 6
+	KindPulse      Kind = 7
 )
 
 func (k Kind) String() string {
@@ -33,6 +34,8 @@ func (k Kind) String() string {
 		return "verdict"
 	case KindRetraction:
 		return "retraction"
+	case KindPulse:
+		return "pulse"
 	}
 	return "unknown"
 }

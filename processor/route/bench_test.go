@@ -13,6 +13,7 @@ import (
 type nobody struct{}
 
 func (nobody) Visit(_, _ []byte)             {}
+func (nobody) Pulse(_, _ []byte)             {}
 func (nobody) Sighting(_, _ []byte)          {}
 func (nobody) DeadLetter(*topics.DeadLetter) {}
 
@@ -30,10 +31,12 @@ func BenchmarkRecord(b *testing.B) {
 			`"userIdentity":{"type":"IAMUser","accountId":"1111222233%02d","userName":"user-%d","accessKeyId":"AKIA%d","arn":"arn:aws:iam::111122223333:user/alice"}}`,
 			noon.Format(time.RFC3339), i, i%6, i%10, i%4, i%8, i%250, i%40, i%40, i%400, i%400)
 	}
+	quiet := DefaultConfig()
+	quiet.Pulses = false
 	for _, c := range []struct {
 		name string
 		cfg  Config
-	}{{"default", DefaultConfig()}} {
+	}{{"default", DefaultConfig()}, {"without pulses", quiet}} {
 		b.Run(c.name, func(b *testing.B) {
 			task, err := NewTask(c.cfg, locator, func() time.Time { return noon }, 0, NewStats())
 			if err != nil {

@@ -26,13 +26,15 @@ type Config struct {
 	Scope  string
 	Ignore []Rule
 	Limits cloudtrail.Limits
+	// Pulses says whether signs of life are told, for detect to notice who falls silent.
+	Pulses bool
 	// MemoryEntries bounds the presences remembered per raw partition, about 20 bytes each.
 	MemoryEntries int
 }
 
 // DefaultConfig are the settings for most.
 func DefaultConfig() Config {
-	return Config{Pane: time.Hour, Skew: 5 * time.Minute, Late: time.Hour, Scope: "organisation", Limits: cloudtrail.DefaultLimits(), MemoryEntries: 1 << 20}
+	return Config{Pane: time.Hour, Skew: 5 * time.Minute, Late: time.Hour, Scope: "organisation", Limits: cloudtrail.DefaultLimits(), Pulses: true, MemoryEntries: 1 << 20}
 }
 
 // Raw is one raw record.
@@ -46,6 +48,7 @@ type Raw struct {
 // Output takes what route tells. Slices are valid during the call only.
 type Output interface {
 	Visit(key, value []byte)
+	Pulse(key, value []byte)
 	Sighting(key, value []byte)
 	DeadLetter(d *topics.DeadLetter)
 }
@@ -65,6 +68,7 @@ type Stats struct {
 	Presences int64 // told: visits of any method
 	Repeats   int64 // told before
 	Sightings int64
+	Pulses    int64
 	Skipped   map[string]int64 // by kind: recognised, but not events
 	Refused   map[string]int64 // by reason: dead letters
 	Ignored   map[string]int64 // by rule
@@ -88,6 +92,7 @@ type Task struct {
 	rules   []compiled
 	visits  *told
 	seen    *told
+	pulses  pulses
 	clients clients
 	horizon int64
 	stats   *Stats
@@ -108,7 +113,7 @@ func NewTask(cfg Config, locator *geo.Locator, now func() time.Time, horizon int
 	t := &Task{
 		cfg: cfg, pane: int64(cfg.Pane / time.Second), now: now, dec: cloudtrail.NewDecoder(cfg.Limits),
 		look: locator.NewLookup(), horizon: horizon, stats: stats,
-		visits: newTold(cfg.MemoryEntries), seen: newTold(cfg.MemoryEntries), clients: clients{},
+		visits: newTold(cfg.MemoryEntries), seen: newTold(cfg.MemoryEntries), clients: clients{}, pulses: pulses{},
 	}
 	for _, r := range cfg.Ignore {
 		c, err := r.compile()
@@ -173,6 +178,11 @@ func (t *Task) Event(e *cloudtrail.Event) {
 		return
 	}
 	t.fine = true
+	sec := e.TimeMillis / 1000
+	pane := sec - ((sec%t.pane)+t.pane)%t.pane
+	if t.cfg.Pulses { // of what is ignored too: whoever is not judged is alive all the same
+		t.pulse(e, pane)
+	}
 	t.method = e.AppendMethod(t.method[:0])
 	t.principal = e.AppendPrincipal(t.principal[:0])
 	if rule := t.ignored(e); rule != "" {
@@ -187,8 +197,6 @@ func (t *Task) Event(e *cloudtrail.Event) {
 		t.stats.NoPlace[kind]++
 		return
 	}
-	sec := e.TimeMillis / 1000
-	pane := sec - ((sec%t.pane)+t.pane)%t.pane
 	outcome := topics.Allowed
 	if e.Denied() {
 		outcome = topics.Denied
