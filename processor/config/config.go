@@ -172,6 +172,8 @@ type Detect struct {
 	LookBack time.Duration `yaml:"look_back" env:"LOOK_BACK"`
 	// Least method score that is forwarded to triage, 0 to 100.
 	Floor float64 `yaml:"floor" env:"FLOOR"`
+	// How many times its longest pause of 30 days an account, a region of one or a raw partition may be silent before a notice says so, 1 to 100; never before 6 panes or hours, and not in its first week. 0: nobody listens.
+	Silence float64 `yaml:"silence" env:"SILENCE"`
 	// Principals and panes held in memory by all partitions of detect together, about 50 bytes each, 1024 to 1073741824.
 	CacheEntries int `yaml:"cache_entries" env:"CACHE_ENTRIES"`
 }
@@ -238,7 +240,7 @@ func Default() Config {
 		State:   State{Dir: "farcall-state", CacheBytes: 64 << 20, MemTablesBytes: 64 << 20, RestoreBytes: 16 << 20, Restores: 2},
 		Geo:     Geo{CacheEntries: geo.DefaultCacheEntries, ReloadEvery: time.Minute},
 		Route:   Route{Workers: 1, Start: "earliest", OnOffsetOutOfRange: "fail", Skew: r.Skew, Late: r.Late, RecordBytes: lim.RecordBytes, Depth: lim.Depth, ExpandedBytes: lim.ExpandedBytes, MemoryEntries: r.MemoryEntries, MaxBadShare: 0.5},
-		Detect:  Detect{Workers: 1, Scope: r.Scope, Pane: d.Pane, Window: d.Window, LookBack: d.LookBack, Floor: d.Floor, CacheEntries: d.CacheEntries},
+		Detect:  Detect{Workers: 1, Scope: r.Scope, Pane: d.Pane, Window: d.Window, LookBack: d.LookBack, Floor: d.Floor, Silence: d.Silence, CacheEntries: d.CacheEntries},
 		Triage:  Triage{Workers: 1, Threshold: tr.Threshold, Cap: tr.Cap, HostingNetworks: []string{}, HostingNames: tr.HostingNames},
 		Stream:  Stream{CommitInterval: 100 * time.Millisecond, CommitStretch: 300 * time.Millisecond, SessionTimeout: 10 * time.Second, TransactionTimeout: 10 * time.Second, RestoreStall: 3 * time.Minute, FetchMaxBytes: 4 << 20},
 		Console: Console{Listen: "127.0.0.1:9464"},
@@ -452,6 +454,9 @@ func (c *Config) Validate() error {
 		}
 	}
 	score("detect.floor", c.Detect.Floor)
+	if s := c.Detect.Silence; !(s == 0 || s >= 1 && s <= 100) {
+		bad("detect.silence", "%g is neither 0 nor within 1 to 100", s)
+	}
 	score("triage.threshold", c.Triage.Threshold)
 	for _, n := range c.Triage.HostingNetworks {
 		if _, ok := geo.ParseNetwork(n); !ok {
@@ -512,14 +517,14 @@ func (c *Config) TopicOptions() topics.Options {
 // RouteConfig is the settings of route.
 func (c *Config) RouteConfig() route.Config {
 	return route.Config{
-		Pane: c.Detect.Pane, Skew: c.Route.Skew, Late: c.Route.Late, Scope: c.Detect.Scope, Ignore: c.Route.Ignore, MemoryEntries: c.Route.MemoryEntries,
+		Pane: c.Detect.Pane, Skew: c.Route.Skew, Late: c.Route.Late, Scope: c.Detect.Scope, Ignore: c.Route.Ignore, Pulses: c.Detect.Silence > 0, MemoryEntries: c.Route.MemoryEntries,
 		Limits: cloudtrail.Limits{RecordBytes: c.Route.RecordBytes, Depth: c.Route.Depth, ExpandedBytes: c.Route.ExpandedBytes},
 	}
 }
 
 // DetectConfig is the settings of detect.
 func (c *Config) DetectConfig() detect.Config {
-	return detect.Config{Pane: c.Detect.Pane, Window: c.Detect.Window, LookBack: c.Detect.LookBack, Floor: c.Detect.Floor, CacheEntries: max(1<<10, c.Detect.CacheEntries/int(c.Topics.Partitions))}
+	return detect.Config{Pane: c.Detect.Pane, Window: c.Detect.Window, LookBack: c.Detect.LookBack, Floor: c.Detect.Floor, Silence: c.Detect.Silence, CacheEntries: max(1<<10, c.Detect.CacheEntries/int(c.Topics.Partitions))}
 }
 
 // TriageConfig is the settings of triage.

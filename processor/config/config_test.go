@@ -92,7 +92,7 @@ func other() Config {
 				{Name: "data", Category: "Data"},
 			},
 		},
-		Detect:  Detect{Workers: 3, Scope: "account", Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Floor: 12.5, CacheEntries: 80_000},
+		Detect:  Detect{Workers: 3, Scope: "account", Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Floor: 12.5, Silence: 4.5, CacheEntries: 80_000},
 		Triage:  Triage{Workers: 4, Threshold: 62.5, Cap: 7, HostingNetworks: []string{"AS64496", "as64497"}, HostingNames: []string{"cloud"}},
 		Stream:  Stream{CommitInterval: 50 * time.Millisecond, CommitStretch: 250 * time.Millisecond, SessionTimeout: 20 * time.Second, TransactionTimeout: 15 * time.Second, RestoreStall: time.Minute, FetchMaxBytes: 8 << 20},
 		Console: Console{Listen: "0.0.0.0:9000", TokenFile: "token", CertFile: "console.pem", KeyFile: "console.key"},
@@ -234,6 +234,8 @@ var rules = []rule{
 	{"window of years", func(c *Config) { c.Detect.Window = 10_000 * time.Hour }, []string{"detect.window: 10000h0m0s is outside"}},
 	{"look back past the window", func(c *Config) { c.Detect.LookBack = 31 * 24 * time.Hour }, []string{"detect.look_back: 744h0m0s is outside"}},
 	{"negative floor", func(c *Config) { c.Detect.Floor = -1 }, []string{"detect.floor: -1 is outside 0 to 100"}},
+	{"silence at once", func(c *Config) { c.Detect.Silence = 0.5 }, []string{"detect.silence: 0.5 is neither 0 nor"}},
+	{"nobody listens", func(c *Config) { c.Detect.Silence = 0 }, nil},
 	{"no number", func(c *Config) { c.Detect.Floor, c.Triage.Threshold = math.NaN(), math.NaN() }, []string{"detect.floor: NaN is outside", "triage.threshold: NaN is outside"}},
 	{"threshold past the curve", func(c *Config) { c.Triage.Threshold = 101 }, []string{"triage.threshold: 101 is outside"}},
 	{"threshold below the floor", func(c *Config) { c.Triage.Threshold = 5 }, []string{"triage.threshold: 5 lies below detect.floor"}},
@@ -515,7 +517,7 @@ func TestConversions(t *testing.T) {
 		r.Limits.RecordBytes != 2<<20 || r.Limits.Depth != 100 || r.Limits.ExpandedBytes != 32<<20 {
 		t.Errorf("route: %+v", r)
 	}
-	if d := cmp.Diff(detect.Config{Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Floor: 12.5, CacheEntries: 80_000 / 8}, c.DetectConfig()); d != "" {
+	if d := cmp.Diff(detect.Config{Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Floor: 12.5, Silence: 4.5, CacheEntries: 80_000 / 8}, c.DetectConfig()); d != "" {
 		t.Errorf("detect: %s", d)
 	}
 	if d := cmp.Diff(triage.Config{Threshold: 62.5, Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Cap: 7, Partitions: 8,
