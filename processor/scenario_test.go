@@ -26,7 +26,8 @@ import (
 // Each line is a step; # begins a comment.
 //
 //	history METHOD from PLACE principals=N visits=N [hours=N]   N visits spread over the hours before now, default 28 days
-//	event PRINCIPAL PLACE METHOD [at=-40m] [denied] [times=N] [partition=N] [id=TEXT]
+//	days PRINCIPAL from PLACE METHOD days=N            one visit in each of the hours 9 to 16 of the N days before today
+//	event PRINCIPAL PLACE METHOD [at=-40m] [denied] [times=N] [partition=N] [id=TEXT] [client=WORD] [imported]
 //	advance DURATION                                   the clock goes on
 //	expect score LOW..HIGH                             of the last event; 0 if it was not judged or not forwarded
 //	expect level WORD                                  UNSEEN, RARE, INFREQUENT or FREQUENT, of the last event
@@ -35,6 +36,8 @@ import (
 //	expect visits N                                    told by route since the last such line
 //	expect alerts N                                    new alerts since the last such line
 //	expect methods METHOD,…                            named by the newest alert
+//	expect alert-score LOW..HIGH                       of the newest alert
+//	expect label WORD                                  the newest alert has it; - stands for a space
 //	expect rows N                                      pane rows of detect
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.scenario")
@@ -64,6 +67,9 @@ func TestScenarios(t *testing.T) {
 				if words[0] == "expect" {
 					checks++
 				}
+				if words[0] == "expect" && len(words) == 2 {
+					words = append(words, "") // nothing
+				}
 				if err := s.step(words); err != nil {
 					t.Errorf("%s:%d: %s\n\t%v", file, n, strings.TrimSpace(line), err)
 				}
@@ -79,6 +85,12 @@ func TestScenarios(t *testing.T) {
 var addresses = map[string]string{
 	"US": "8.8.8.8", "DE": "78.47.22.10", "NL": "185.141.251.7", "PT": "195.35.66.3", "NG": "102.223.1.9", "BR": "200.149.247.2", "VN": "103.69.189.4",
 	"aws:us-east-1": "3.80.0.10",
+}
+
+// clients are user agents by the words of scenarios; "usual" is everybody's.
+var clients = map[string]string{
+	"usual": "aws-cli/2.17.0 md/awscrt#0.20 ua/2.0 os/linux#6.6", "upgraded": "aws-cli/2.31.3 md/awscrt#0.27 ua/2.1 os/linux#6.8",
+	"strange": "Boto3/1.34.11 md/Botocore#1.34 ua/2.0 os/linux#6.6.9-amd64 md/distrib#kali.2024.1",
 }
 
 type scenario struct {
@@ -132,6 +144,8 @@ func (s *scenario) step(words []string) error {
 	switch words[0] {
 	case "history":
 		return s.history(words[1:])
+	case "days":
+		return s.days(words[1:])
 	case "event":
 		return s.event(words[1:])
 	case "advance":
@@ -157,7 +171,7 @@ func (s *scenario) history(words []string) error {
 	}
 	for i := range n["visits"] {
 		age := time.Duration(n["hours"]) * time.Hour * time.Duration(n["visits"]-i) / time.Duration(n["visits"])
-		if err := s.feed(fmt.Sprintf("%s-%d", place, i%n["principals"]), place, method, s.now.Add(-age), "", "", 0); err != nil {
+		if err := s.feed(fmt.Sprintf("%s-%d", place, i%n["principals"]), place, method, s.now.Add(-age), "", "", "", 0, false); err != nil {
 			return err
 		}
 	}
@@ -165,8 +179,26 @@ func (s *scenario) history(words []string) error {
 	return nil
 }
 
+// days are a principal's working life.
+func (s *scenario) days(words []string) error {
+	n, err := strconv.Atoi(strings.TrimPrefix(words[4], "days="))
+	if err != nil {
+		return err
+	}
+	today := s.now.Truncate(24 * time.Hour)
+	for day := -n; day < 0; day++ {
+		for hour := 9; hour < 17; hour++ {
+			if err := s.feed(words[0], words[2], words[3], today.AddDate(0, 0, day).Add(time.Duration(hour)*time.Hour), "", "", "", 0, false); err != nil {
+				return err
+			}
+		}
+	}
+	s.visits, s.told = 0, len(s.alerts)
+	return nil
+}
+
 func (s *scenario) event(words []string) error {
-	at, id, code, times, part := s.now, "", "", 1, 0
+	at, id, code, client, times, part, imported := s.now, "", "", "", 1, 0, false
 	for _, w := range words[3:] {
 		k, v, _ := strings.Cut(w, "=")
 		var err error
@@ -183,6 +215,10 @@ func (s *scenario) event(words []string) error {
 			part, err = strconv.Atoi(v)
 		case "denied":
 			code = "AccessDenied"
+		case "client":
+			client = v
+		case "imported":
+			imported = true
 		default:
 			err = fmt.Errorf("unknown word %q", w)
 		}
@@ -191,7 +227,7 @@ func (s *scenario) event(words []string) error {
 		}
 	}
 	for range times {
-		if err := s.feed(words[0], words[1], words[2], at, code, id, int32(part)); err != nil {
+		if err := s.feed(words[0], words[1], words[2], at, code, id, client, int32(part), imported); err != nil {
 			return err
 		}
 	}
@@ -199,19 +235,26 @@ func (s *scenario) event(words []string) error {
 }
 
 // feed delivers one CloudTrail record now.
-func (s *scenario) feed(principal, place, method string, at time.Time, code, id string, part int32) error {
+func (s *scenario) feed(principal, place, method string, at time.Time, code, id, client string, part int32, imported bool) error {
 	address := addresses[place]
 	if address == "" {
 		return fmt.Errorf("no address for %s", place)
+	}
+	if client == "" {
+		client = "usual"
+	}
+	agent := clients[client]
+	if agent == "" {
+		return fmt.Errorf("no client %s", client)
 	}
 	service, action, _ := strings.Cut(method, ":")
 	if s.serial++; id == "" {
 		id = fmt.Sprint("event-", s.serial)
 	}
 	record := fmt.Sprintf(`{"eventVersion":"1.11","eventTime":%q,"eventID":%q,"eventSource":%q,"eventName":%q,"awsRegion":"us-east-1","sourceIPAddress":%q,`+
-		`"userAgent":"aws-cli/2.17","errorCode":%q,"recipientAccountId":"111122223333","eventType":"AwsApiCall",`+
-		`"userIdentity":{"type":"IAMUser","accountId":"111122223333","userName":%q,"arn":"arn:aws:iam::111122223333:user/%[8]s"}}`,
-		at.UTC().Format(time.RFC3339), id, service+".amazonaws.com", action, address, code, principal, principal)
+		`"userAgent":%q,"errorCode":%q,"recipientAccountId":"111122223333","eventType":"AwsApiCall",`+
+		`"userIdentity":{"type":"IAMUser","accountId":"111122223333","userName":%q,"arn":"arn:aws:iam::111122223333:user/%[9]s"}}`,
+		at.UTC().Format(time.RFC3339), id, service+".amazonaws.com", action, address, agent, code, principal, principal)
 	if code == "" {
 		record = strings.Replace(record, `"errorCode":"",`, "", 1)
 	}
@@ -226,7 +269,7 @@ func (s *scenario) feed(principal, place, method string, at time.Time, code, id 
 	s.verdict, s.letter, s.last = "untold", "", topics.Anomaly{}
 	s.offsets[part]++
 	out := &scenarioOutput{}
-	task.Record(&route.Raw{Source: topics.Source{Topic: "cloudtrail", Partition: part, Offset: s.offsets[part]}, Timestamp: s.now.UnixMilli(), Value: []byte(record)}, out)
+	task.Record(&route.Raw{Source: topics.Source{Topic: "cloudtrail", Partition: part, Offset: s.offsets[part]}, Timestamp: s.now.UnixMilli(), Value: []byte(record), Imported: imported}, out)
 	s.letter = out.letter
 	for _, b := range out.records {
 		if err := s.deliver(b); err != nil {
@@ -238,7 +281,6 @@ func (s *scenario) feed(principal, place, method string, at time.Time, code, id 
 
 func (s *scenario) deliver(b []byte) error {
 	if topics.KindOf(b) == topics.KindVisit {
-		s.visits++
 		var v topics.Visit
 		if err := v.Decode(b); err != nil {
 			return err
@@ -248,29 +290,44 @@ func (s *scenario) deliver(b []byte) error {
 		if err != nil {
 			return err
 		}
-		s.verdict, s.last = verdict.String(), a
+		if v.Method != topics.AnyMethod { // what is asked of the last event is asked of its method
+			s.visits++
+			s.verdict, s.last = verdict.String(), a
+		}
 		if a.Score < detect.DefaultConfig().Floor || (verdict != detect.Forwarded && verdict != detect.Stale) {
 			return nil
 		}
 		b = a.Append(nil, nil)
 	}
-	_, a, err := s.triage.Record(b, s.now.UnixMilli())
-	if a != nil {
-		s.alerts[a.ID] = a
-		s.newest = a
-	}
+	_, err := s.triage.Record(b, s.now.UnixMilli(), s)
 	return err
 }
+
+// Alert implements triage.Output.
+func (s *scenario) Alert(a *alert.Alert) error {
+	s.alerts[a.ID] = a
+	s.newest = a
+	return nil
+}
+
+// Retract implements triage.Output: no scenario has a verdict.
+func (s *scenario) Retract(_, _ []byte) error { return nil }
 
 func (s *scenario) expect(what, want string) error {
 	got := ""
 	switch what {
-	case "score":
+	case "score", "alert-score":
 		lo, hi, ok := strings.Cut(want, "..")
 		low, err1 := strconv.ParseFloat(lo, 64)
 		high, err2 := strconv.ParseFloat(hi, 64)
 		if !ok || err1 != nil || err2 != nil {
 			return fmt.Errorf("score wants LOW..HIGH")
+		}
+		if what == "alert-score" {
+			if a := s.newest; a == nil || a.Score < low || a.Score > high {
+				return fmt.Errorf("the newest alert is %s", s.spelled())
+			}
+			return nil
 		}
 		if s.last.Score < low || s.last.Score > high {
 			return fmt.Errorf("score is %g (p %g, %+v)", s.last.Score, s.last.Probability, s.last.Distribution)
@@ -288,6 +345,13 @@ func (s *scenario) expect(what, want string) error {
 	case "alerts":
 		got = strconv.Itoa(len(s.alerts) - s.told)
 		s.told = len(s.alerts)
+		if got != want {
+			return fmt.Errorf("got %s; the newest is %s", got, s.spelled())
+		}
+	case "label":
+		if s.newest != nil && slices.Contains(s.newest.Context.Labels, strings.ReplaceAll(want, "-", " ")) {
+			got = want
+		}
 	case "methods":
 		if s.newest != nil {
 			var names []string
@@ -316,6 +380,14 @@ func (s *scenario) expect(what, want string) error {
 		return fmt.Errorf("got %s", got)
 	}
 	return nil
+}
+
+// spelled is the newest alert in a line.
+func (s *scenario) spelled() string {
+	if s.newest == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%s with a score of %g: %v, %v", s.newest.Title(), s.newest.Score, s.newest.Context.Factors, s.newest.Context.Labels)
 }
 
 type scenarioOutput struct {

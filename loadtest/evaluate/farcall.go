@@ -7,9 +7,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 )
@@ -109,6 +112,76 @@ func farcallAlerts(ctx context.Context, binary, dir string, s *stream, least, th
 		return nil
 	})
 	return alerts, err
+}
+
+// asked is how farcall's own look-up compares with the places that worlds are made of.
+type asked struct {
+	Addresses int      `json:"addresses"`
+	Differ    int      `json:"differ"`
+	Examples  []string `json:"examples,omitempty"`
+}
+
+// hostsPerNetwork is how many addresses of each network and prefix askPlaces looks up.
+const hostsPerNetwork = 3
+
+// askPlaces lets farcall locate addresses of every network that a world can use. Each is called from by a user of its own;
+// with all thresholds at 0 every one makes an alert, which says the place.
+func askPlaces(ctx context.Context, binary string, l *lists) (*asked, error) {
+	s := &stream{lists: l, labels: []label{{ordinary, -1}}}
+	r := rand.New(rand.NewPCG(1, 'p'))
+	want := map[string]string{}
+	hours := map[string]uint32{}
+	add := func(address, place string) {
+		want[address] = place
+		// One a place and hour: past 32 principals in a place and hour farcall only counts them, and may take one for another.
+		hours[place]++
+		s.principals = append(s.principals, principal{kind: iamUser, account: "123456789012", name: fmt.Sprintf("user-%d", len(s.principals))})
+		s.sessions = append(s.sessions, session{principal: uint32(len(s.principals) - 1), address: address, account: "123456789012", region: "us-east-1"})
+		s.events = append(s.events, event{at: hours[place] * hour, id: uint32(len(s.events)), session: uint32(len(s.sessions) - 1), method: uint16(l.byName["sts:GetCallerIdentity"])})
+	}
+	for _, code := range l.codes {
+		c := l.countries[code]
+		for i := range c.networks {
+			for range hostsPerNetwork {
+				add((&country{networks: c.networks[i : i+1]}).host(r), code)
+			}
+		}
+		for range hostsPerNetwork * len(c.six) {
+			add(c.host6(r), code)
+		}
+	}
+	for _, region := range slices.Sorted(maps.Keys(countryOf)) {
+		for range hostsPerNetwork {
+			add(l.instance(r, region, false), "aws:"+region)
+			add(l.instance(r, region, true), "aws:"+region)
+		}
+	}
+	s.count = uint32(len(s.events))
+	dir, err := os.MkdirTemp("", "farcall-places-")
+	if err != nil {
+		return nil, fmt.Errorf("temporary folder: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	if _, err := s.write(dir); err != nil {
+		return nil, err
+	}
+	a := &asked{Addresses: len(want)}
+	err = farcall(ctx, binary, dir, 0, []string{"FARCALL_DETECT_FLOOR=0"}, func(d *document) error {
+		if want[d.Source.Address] == d.Farcall.Place {
+			delete(want, d.Source.Address)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.Differ = len(want)
+	for _, address := range slices.Sorted(maps.Keys(want)) {
+		if len(a.Examples) < 10 {
+			a.Examples = append(a.Examples, address+" "+want[address])
+		}
+	}
+	return a, nil
 }
 
 type delivery struct {

@@ -139,7 +139,7 @@ func (g *generator) plant(r *rand.Rand, kind string, victim uint32, country, reg
 	n := len(g.incidents)
 	p := &g.principals[victim]
 	in := incident{kind: kind, principal: victim, place: country, label: g.stream.label(kind, n), sameClient: r.Float64() < sameClientShare, sameKey: true}
-	x := session{principal: victim, place: g.place(country), label: in.label, address: g.lists.host(r, country, 12), agent: pick(r, intruderClients),
+	x := session{principal: victim, place: g.place(country), label: in.label, address: g.lists.host(r, country), agent: pick(r, intruderClients),
 		region: region, began: uint32(at), name: p.session}
 	if in.sameClient {
 		x.agent = agents[0]

@@ -114,22 +114,23 @@ func number(s string) float64 {
 	return v
 }
 
-// host is an address of a country, in one of the first n of its networks.
-func (l *lists) host(r *rand.Rand, code string, n int) string {
-	c := l.countries[code]
-	return c.networks[r.IntN(min(n, len(c.networks)))] + "." + strconv.Itoa(1+r.IntN(254))
+// host is an IPv4 address of the country.
+func (c *country) host(r *rand.Rand) string {
+	return pick(r, c.networks) + "." + strconv.Itoa(1+r.IntN(254))
 }
 
-// host6 is an IPv6 address of a country, or an IPv4 address where no network is known.
-func (l *lists) host6(r *rand.Rand, code string) string {
-	c := l.countries[code]
+// host6 is an IPv6 address of the country, or an IPv4 address where no network is known.
+func (c *country) host6(r *rand.Rand) string {
 	if len(c.six) == 0 {
-		return l.host(r, code, len(c.networks))
+		return c.host(r)
 	}
 	x := r.Uint64()
-	text := fmt.Sprintf("%s:%x:%x:%x:%x", c.six[r.IntN(len(c.six))], x>>48, x>>32&0xffff, x>>16&0xffff, x&0xffff)
+	text := fmt.Sprintf("%s:%x:%x:%x:%x", pick(r, c.six), x>>48, x>>32&0xffff, x>>16&0xffff, x&0xffff)
 	return netip.MustParseAddr(text).String()
 }
+
+// host is an IPv4 address of a country.
+func (l *lists) host(r *rand.Rand, code string) string { return l.countries[code].host(r) }
 
 // instance is an address that Amazon owns in a region.
 func (l *lists) instance(r *rand.Rand, region string, six bool) string {

@@ -28,11 +28,24 @@ type options struct {
 	seeds            []uint64
 	history, judged  int
 	principals       int
+	incidents        int
 	binary           string
 	least, threshold float64
 	keep             string
 	misses           bool
 	tune             bool
+}
+
+// evaluation is all that was measured, and under which conditions.
+type evaluation struct {
+	Date      string  `json:"date"`
+	Flags     string  `json:"flags"`
+	Machine   string  `json:"machine"`
+	History   int     `json:"history_days"`
+	Judged    int     `json:"judged_days"`
+	Threshold float64 `json:"threshold"`
+	Places    *asked  `json:"places"`
+	Runs      []run   `json:"runs"`
 }
 
 // run is one simulation and what the engines made of it.
@@ -44,8 +57,6 @@ type run struct {
 	Principals   int            `json:"principals"`
 	Incidents    map[string]int `json:"incidents"`
 	Duplicates   int            `json:"duplicates"`
-	Looked       int            `json:"addresses_looked_up"`
-	Disagree     int            `json:"addresses_disagreeing"`
 	Simulated    float64        `json:"simulate_seconds"`
 	Wrote        float64        `json:"write_seconds"`
 	FarcallTook  float64        `json:"farcall_seconds"`
@@ -69,6 +80,7 @@ func command(ctx context.Context) error {
 	flag.IntVar(&o.history, "history", 30, "days to learn from before the judged ones")
 	flag.IntVar(&o.judged, "days", 15, "judged days")
 	flag.IntVar(&o.principals, "principals", 0, "how large the organisation is, in place of the world's own size")
+	flag.IntVar(&o.incidents, "incidents", 0, "intrusions of each kind, in place of the world's own number")
 	flag.StringVar(&o.binary, "binary", "bin/farcall", "the binary to judge")
 	flag.Float64Var(&o.least, "least", 10, "least score that farcall is asked for, so that budgets can be drawn")
 	flag.Float64Var(&o.threshold, "threshold", 50, "farcall's own threshold")
@@ -77,9 +89,24 @@ func command(ctx context.Context) error {
 	flag.BoolVar(&o.tune, "tune", false, "use the worlds and seeds that are free to look at while tuning")
 	asJSON := flag.String("json", "", "file for the results, as JSON")
 	report := flag.String("report", "", "file for the report, as Markdown; its plots lie beside it")
+	from := flag.String("from", "", "report what an earlier run wrote with --json, in place of running")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("%q is no flag; --help lists them", flag.Arg(0))
+	}
+	if *from != "" {
+		var e evaluation
+		b, err := os.ReadFile(*from)
+		if err == nil {
+			err = json.Unmarshal(b, &e)
+		}
+		if err == nil && len(e.Runs) == 0 {
+			err = errors.New("it holds no simulation")
+		}
+		if err != nil {
+			return fmt.Errorf("read results %s: %w", *from, err)
+		}
+		return conclude(&e, "", *report)
 	}
 	if o.history < 8 || o.judged < 1 {
 		return errors.New("engines learn for a week: --history must be 8 or more, --days 1 or more")
@@ -109,36 +136,63 @@ func command(ctx context.Context) error {
 		}
 	}
 	l := readLists()
-	var runs []run
+	places, err := askPlaces(ctx, o.binary, l)
+	if err != nil {
+		return fmt.Errorf("look up addresses: %w", err)
+	}
+	fmt.Printf("of %d addresses %d are elsewhere for farcall %s\n", places.Addresses, places.Differ, strings.Join(places.Examples, ", "))
+	e := evaluation{Date: time.Now().UTC().Format(time.DateOnly), Flags: conditions(), Machine: machineName(),
+		History: o.history, Judged: o.judged, Threshold: o.threshold, Places: places}
 	for _, w := range o.worlds {
 		if o.principals > 0 {
 			w.principals = o.principals
+		}
+		if o.incidents > 0 {
+			w.incidents = o.incidents
 		}
 		for _, seed := range o.seeds {
 			r, err := evaluate(ctx, &o, l, w, seed)
 			if err != nil {
 				return fmt.Errorf("world %s, seed %d: %w", w.name, seed, err)
 			}
-			runs = append(runs, *r)
+			e.Runs = append(e.Runs, *r)
 			printRun(os.Stdout, r)
 		}
 	}
-	if len(runs) > 1 {
-		printSummary(os.Stdout, runs)
+	return conclude(&e, *asJSON, *report)
+}
+
+// conclude prints and writes what was measured.
+func conclude(e *evaluation, asJSON, report string) error {
+	if len(e.Runs) > 1 {
+		printSummary(os.Stdout, e.Runs)
 	}
-	if *asJSON != "" {
-		b, err := json.MarshalIndent(runs, "", " ")
+	if asJSON != "" {
+		b, err := json.MarshalIndent(e, "", " ")
 		if err != nil {
 			return fmt.Errorf("encode results: %w", err)
 		}
-		if err := os.WriteFile(*asJSON, append(b, '\n'), 0o644); err != nil {
+		if err := os.WriteFile(asJSON, append(b, '\n'), 0o644); err != nil {
 			return fmt.Errorf("write results: %w", err)
 		}
 	}
-	if *report != "" {
-		return writeReport(*report, &o, runs)
+	if report != "" {
+		return writeReport(report, e)
 	}
 	return nil
+}
+
+// conditions are the flags that results depend on, as given.
+func conditions() string {
+	var given []string
+	flag.Visit(func(f *flag.Flag) {
+		switch f.Name {
+		case "binary", "keep", "json", "report", "misses":
+		default:
+			given = append(given, "--"+f.Name+" "+f.Value.String())
+		}
+	})
+	return strings.Join(given, " ")
 }
 
 // evaluate simulates a world and shows it to every engine.

@@ -9,6 +9,9 @@ import (
 // budgets are the benign alerts a day at which recall is measured; those of the table are among them.
 var budgets = []float64{1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200}
 
+// kindBudget is the one at which recall is told by kind.
+const kindBudget = 10
+
 // share is a part of a whole.
 type share struct {
 	Caught int `json:"caught"`
@@ -33,6 +36,7 @@ type result struct {
 	AlertsDay float64            `json:"alerts_day"` // those of intrusions too
 	Delays    []float64          `json:"delays"`     // seconds from the delivery of an intrusion's first call, one an intrusion caught
 	RecallAt  []float64          `json:"recall_at"`  // at each of the budgets
+	KindsAt   map[string]float64 `json:"kinds_at_10"`
 	AP        float64            `json:"average_precision"`
 }
 
@@ -41,7 +45,7 @@ type result struct {
 // An incident is caught by an alert at or above the threshold that shows one of its events. More alerts of the same incident
 // are neither right nor wrong. Incidents of the victim's own country, and alerts of them, count for nothing but their own kind.
 func measure(s *stream, name string, threshold float64, alerts []*alert) result {
-	res := result{Engine: name, Threshold: threshold, Caught: map[string]share{}, BenignDay: map[string]float64{}}
+	res := result{Engine: name, Threshold: threshold, Caught: map[string]share{}, BenignDay: map[string]float64{}, KindsAt: map[string]float64{}}
 	days := s.judgedDays()
 	raised := map[int]uint32{}
 	for _, a := range atOrAbove(alerts, threshold) {
@@ -74,7 +78,14 @@ func measure(s *stream, name string, threshold float64, alerts []*alert) result 
 	slices.Sort(res.Delays)
 	ranked := rank(s, alerts)
 	for _, b := range budgets {
-		res.RecallAt = append(res.RecallAt, recallAt(ranked, res.ByPlace.Of, b*days))
+		expected := 0.0
+		for n, chance := range caughtAt(ranked, b*days) {
+			expected += chance
+			if b == kindBudget {
+				res.KindsAt[s.incidents[n].kind] += chance / float64(res.Caught[s.incidents[n].kind].Of)
+			}
+		}
+		res.RecallAt = append(res.RecallAt, expected/float64(res.ByPlace.Of))
 	}
 	res.AP = averagePrecision(ranked, res.ByPlace.Of)
 	return res
@@ -105,28 +116,25 @@ func rank(s *stream, alerts []*alert) []tie {
 	return ties
 }
 
-// recallAt is the share of the incidents that alerts of the highest scores catch while no more than budget of them are
-// benign. Where the budget ends among equals, they are taken by lot, and the expectation counts.
-func recallAt(ties []tie, incidents int, budget float64) float64 {
-	caught := map[int]bool{}
+// caughtAt is how likely each incident is caught by the alerts of the highest scores while no more than budget of them are
+// benign. Where the budget ends among equals, they are taken by lot.
+func caughtAt(ties []tie, budget float64) map[int]float64 {
+	caught := map[int]float64{}
 	for _, t := range ties {
-		if float64(t.benign) <= budget {
-			budget -= float64(t.benign)
-			for n := range t.incidents {
-				caught[n] = true
-			}
-			continue
+		lot := 1.0
+		if float64(t.benign) > budget {
+			lot = budget / float64(t.benign)
 		}
-		lot := budget / float64(t.benign)
-		expected := 0.0
 		for n, k := range t.incidents {
-			if !caught[n] {
-				expected += 1 - math.Pow(1-lot, float64(k))
+			if caught[n] < 1 {
+				caught[n] = 1 - math.Pow(1-lot, float64(k))
 			}
 		}
-		return (float64(len(caught)) + expected) / float64(incidents)
+		if budget -= float64(t.benign); budget < 0 {
+			break
+		}
 	}
-	return float64(len(caught)) / float64(incidents)
+	return caught
 }
 
 // averagePrecision is the sum, over the distinct scores from the highest down, of the recall gained times the precision

@@ -35,7 +35,7 @@ func (g *generator) planPeople(people []*person) {
 			x := pick(r, g.exits)
 			if r.Float64() < .15 {
 				c := pick(r, hostingCountries)
-				x = [2]string{c, g.lists.host(r, c, 12)}
+				x = [2]string{c, g.lists.host(r, c)}
 			}
 			p.exit, p.exitAt, p.exitLabel = x[0], x[1], g.stream.label(vpn, -1)
 			if r.Float64() < .5 {

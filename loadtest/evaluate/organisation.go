@@ -143,7 +143,7 @@ func (g *generator) found() {
 	g.regions = g.regions[:3]
 	for range 6 {
 		c := pick(r, hostingCountries)
-		g.exits = append(g.exits, [2]string{c, g.lists.host(r, c, 12)})
+		g.exits = append(g.exits, [2]string{c, g.lists.host(r, c)})
 	}
 	far := slices.Concat(officeCountries, remoteCountries, hostingCountries, hubCountries)
 	for _, c := range slices.Concat(g.offices, remoteCountries) {
@@ -162,7 +162,7 @@ func (g *generator) found() {
 
 func (g *generator) openOffice(c string) {
 	for range 2 {
-		g.nat[c] = append(g.nat[c], g.lists.host(g.r, c, 3))
+		g.nat[c] = append(g.nat[c], g.lists.host(g.r, c))
 	}
 }
 
@@ -322,7 +322,7 @@ func (g *generator) deploy() {
 	// Posture scanners of two vendors: a role in each account, called from one country outside.
 	for v := range 1 + min(1, g.world.principals/500) {
 		c := []string{"US", "IE", "GB"}[g.r.IntN(3)]
-		at := []string{g.lists.host(g.r, c, 12), g.lists.host(g.r, c, 12)}
+		at := []string{g.lists.host(g.r, c), g.lists.host(g.r, c)}
 		methods := g.sweep(160)
 		for _, a := range g.accounts {
 			g.machines = append(g.machines, &machine{principal: g.principal(principal{kind: role, account: a, name: fmt.Sprintf("posture-scanner-%d", v+1), machine: true}),
@@ -373,7 +373,7 @@ func (g *generator) machine(i, from int, label uint32) *machine {
 	case x < .92: // CI and other services outside of AWS
 		m.country, m.working = pick(r, []string{"US", "US", "US", "NL", "DE"}), true
 		for range 2 + r.IntN(6) {
-			m.address = append(m.address, g.lists.host(r, m.country, 12))
+			m.address = append(m.address, g.lists.host(r, m.country))
 		}
 		name = fmt.Sprintf("ci-deploy-%d", i)
 	default: // servers of their own

@@ -125,6 +125,29 @@ func kindTable(t table.Writer, runs []run) {
 	}
 }
 
+// kindBudgetTable sets all engines to the same noise.
+func kindBudgetTable(t table.Writer, runs []run) {
+	h := table.Row{fmt.Sprintf("caught at %d benign alerts a day", kindBudget)}
+	for _, n := range engineNames(runs) {
+		h = append(h, n)
+	}
+	t.AppendHeader(h)
+	for _, k := range incidentKinds {
+		if k == homeCountry {
+			continue
+		}
+		cells := table.Row{k}
+		for _, n := range engineNames(runs) {
+			var at []float64
+			for _, r := range resultsOf(runs, n) {
+				at = append(at, r.KindsAt[k])
+			}
+			cells = append(cells, percent(mean(at)))
+		}
+		t.AppendRow(cells)
+	}
+}
+
 func noiseTable(t table.Writer, runs []run) {
 	h := table.Row{"benign alerts a day"}
 	for _, n := range engineNames(runs) {
@@ -150,7 +173,7 @@ func noiseTable(t table.Writer, runs []run) {
 func printRun(w io.Writer, r *run) {
 	fmt.Fprintf(w, "\n%s, seed %d: %d events (%d of them second deliveries), %d principals, %.0f judged days, %d intrusions\n", r.World, r.Seed, r.Events, r.Duplicates, r.Principals, r.Days, sum(r.Incidents))
 	fmt.Fprintf(w, "simulated in %.1f s (%.0f events/s), written in %.1f s, farcall scan %.1f s, baselines %.1f s\n", r.Simulated, float64(r.Events)/r.Simulated, r.Wrote, r.FarcallTook, r.BaselineTook)
-	for _, f := range []func(table.Writer, []run){engineTable, kindTable, noiseTable} {
+	for _, f := range []func(table.Writer, []run){engineTable, kindTable, kindBudgetTable, noiseTable} {
 		t := newTable(w)
 		f(t, []run{*r})
 		t.Render()
@@ -167,7 +190,7 @@ func sum(m map[string]int) int {
 
 func printSummary(w io.Writer, runs []run) {
 	fmt.Fprintf(w, "\nall %d simulations\n", len(runs))
-	for _, f := range []func(table.Writer, []run){engineTable, kindTable, noiseTable} {
+	for _, f := range []func(table.Writer, []run){engineTable, kindTable, kindBudgetTable, noiseTable} {
 		t := newTable(w)
 		f(t, runs)
 		t.Render()

@@ -68,7 +68,7 @@ func (g *generator) live(p *person, r *rand.Rand) {
 				place, x.address, x.label = p.exit, p.exitAt, p.exitLabel
 			case p.roams != "" && away == nil && y < .15:
 				place, x.label = p.roams, p.roamLabel
-				x.address = g.lists.host(r, place, 12)
+				x.address = g.lists.host(r, place)
 			case away == nil && p.atOffice && y < .6:
 				x.address = pick(r, g.nat[p.home])
 			default:
@@ -97,9 +97,9 @@ func (g *generator) line(p *person, on int, country string, fixed bool) string {
 	}
 	r := rand.New(rand.NewPCG(seed, g.seed))
 	if p.six {
-		return g.lists.host6(r, country)
+		return g.lists.countries[country].host6(r)
 	}
-	return g.lists.host(r, country, 12)
+	return g.lists.host(r, country)
 }
 
 func (g *generator) sessionName(p *person, which int) string {

@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/farcall/farcall/processor/alert"
 	"github.com/farcall/farcall/processor/detect"
 	"github.com/farcall/farcall/processor/geo"
 	"github.com/farcall/farcall/processor/route"
@@ -72,16 +73,25 @@ func (t detectTask) streamTime() int64 { return t.StreamTime() }
 
 type triageTask struct{ *triage.Task }
 
-func (t triageTask) process(value []byte, at int64) ([][]byte, error) {
-	_, a, err := t.Record(value, at)
-	if err != nil || a == nil {
-		return nil, err
-	}
+func (t triageTask) process(value []byte, at int64) (out [][]byte, err error) {
+	_, err = t.Record(value, at, collect{&out})
+	return out, err
+}
+
+// collect takes what triage writes.
+type collect struct{ out *[][]byte }
+
+func (c collect) Alert(a *alert.Alert) error {
 	rec, err := stream.AlertRecord("", a, version)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		*c.out = append(*c.out, rec.Value)
 	}
-	return [][]byte{rec.Value}, nil
+	return err
+}
+
+func (c collect) Retract(_, value []byte) error {
+	*c.out = append(*c.out, value)
+	return nil
 }
 
 func (t triageTask) flush()            {}
@@ -156,7 +166,7 @@ func newHistory(t *testing.T, seed uint64, locator *geo.Locator, met coverage) *
 		}}
 	h.triage = &stage{h: h, name: "triage", in: &h.principals, commitOut: func(out [][]byte) { h.alerts = append(h.alerts, out...) },
 		make: func(v state.View, at int64) (task, error) {
-			t, err := triage.NewTask(triage.Config{Threshold: threshold, Pane: time.Duration(pane) * time.Second, Window: time.Duration(span) * time.Second, LookBack: time.Duration(lookBack) * time.Second}, v, at)
+			t, err := triage.NewTask(triageConfig, v, at)
 			return triageTask{t}, err
 		}}
 	for _, s := range []*stage{h.detect, h.triage} {
@@ -185,7 +195,7 @@ func (h *history) fail(format string, args ...any) {
 // remake makes route's task anew: it remembers nothing of what it told, and the horizon that it committed.
 func (h *history) remake(r *router) {
 	cfg := route.DefaultConfig()
-	cfg.Pane, cfg.Skew = time.Duration(pane)*time.Second, skew
+	cfg.Pane, cfg.Skew, cfg.Late = time.Duration(pane)*time.Second, skew, late
 	t, err := route.NewTask(cfg, h.locator, func() time.Time { return h.now }, r.horizon, route.NewStats())
 	h.check(err)
 	r.task, r.next, r.visits, r.sightings, r.letters = t, r.committed, nil, nil, nil
@@ -458,23 +468,26 @@ func (h *history) judge() {
 	spell := func(v *topics.Visit) string {
 		return fmt.Sprint(v.Method, " ", v.Place, " ", v.Principal, " ", v.Pane, " ", v.Outcome)
 	}
+	ofEvent := func(v *topics.Visit) {
+		one := want.visits[spot(v)]
+		h.same("a visit and its event", fmt.Sprint(spell(&one), one.Horizon, one.Quiet, one.Evidence.EventTime, one.Evidence.EventID),
+			fmt.Sprint(spell(v), v.Horizon, v.Quiet, v.Evidence.EventTime, v.Evidence.EventID))
+	}
 	w := newWindows()
 	for _, b := range h.visits {
 		var v topics.Visit
 		h.check(v.Decode(b))
 		told[spell(&v)] = true
 		w.visit(&v, b)
-		src := v.Evidence.Source
-		one := want.visits[coordinates(src.Partition, src.Offset)]
-		h.same("a visit and its event", fmt.Sprint(spell(&one), one.Horizon, one.Evidence.EventTime, one.Evidence.EventID),
-			fmt.Sprint(spell(&v), v.Horizon, v.Evidence.EventTime, v.Evidence.EventID))
+		ofEvent(&v)
 	}
 	for _, v := range want.visits {
 		due[spell(&v)] = true
 	}
 	h.same("presences told", slices.Sorted(maps.Keys(due)), slices.Sorted(maps.Keys(told)))
 
-	g := newGroups()
+	g, err := newUndisturbed(0)
+	h.check(err)
 	var anomalies []string
 	sightings := map[string]bool{}
 	for i, b := range h.principals {
@@ -483,7 +496,8 @@ func (h *history) judge() {
 		} else {
 			var s topics.Sighting
 			h.check(s.Decode(b))
-			sightings[fmt.Sprint(s.Principal, s.Place, s.Pane)] = true
+			sightings[fmt.Sprint(s.Visit.Principal, s.Visit.Place, s.Visit.Pane)] = true
+			ofEvent(&s.Visit)
 		}
 		h.check(g.record(b, int64(i)))
 	}
@@ -496,7 +510,9 @@ func (h *history) judge() {
 	}
 	h.same("alerts", g.out, alerts)
 	rows := map[string]string{}
-	h.check(h.triage.store.Scan(state.AlertPrefix(), func(k, v []byte) error { rows[string(k)] = string(v); return nil }))
+	for k, v := range h.triage.store.Rows() {
+		rows[string(k)] = string(v)
+	}
 	h.same("rows of triage", g.rows(), rows)
 	h.met["alerts"] += len(alerts)
 	h.met["rows"] += len(rows) + len(h.detectRows())

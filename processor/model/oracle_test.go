@@ -3,17 +3,17 @@ package model
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/farcall/farcall/processor/alert"
 	"github.com/farcall/farcall/processor/detect"
 	"github.com/farcall/farcall/processor/stream"
+	"github.com/farcall/farcall/processor/triage"
 	"github.com/farcall/farcall/topics"
 )
 
@@ -26,6 +26,7 @@ const (
 	floor     = 2.0
 	threshold = 15.0
 	skew      = 5 * time.Minute
+	late      = time.Hour
 	version   = "model"
 )
 
@@ -66,8 +67,17 @@ type presence struct {
 type told struct {
 	letters   []string                // reason and coordinates
 	sightings map[string]bool         // principal, place and pane
-	visits    map[string]topics.Visit // by coordinates: what would be told of each event, if it is
-	first     map[string]bool         // coordinates of those that were certainly told: first of their presence
+	visits    map[string]topics.Visit // by what and coordinates: what would be told of each event, if it is
+	first     map[string]bool         // those that were certainly told: first of their presence
+}
+
+// spot names what may be told of an event: a visit of its method, or one of all methods together.
+func spot(v *topics.Visit) string {
+	src := v.Evidence.Source
+	if v.Method == topics.AnyMethod {
+		return coordinates(src.Partition, src.Offset) + " of any method"
+	}
+	return coordinates(src.Partition, src.Offset)
 }
 
 func coordinates(partition int32, offset int64) string {
@@ -93,11 +103,18 @@ func expected(sent [][]raw) told {
 			horizon = max(horizon, r.at)
 			p := presence{r.method, r.place, r.principal(), paneOf(r.at)}
 			w.sightings[fmt.Sprint(p.principal, p.place, p.pane)] = true
-			w.visits[at] = topics.Visit{Method: p.method, Principal: p.principal, Place: p.place, Pane: p.pane, Outcome: r.outcome(), Horizon: horizon,
-				Evidence: topics.Evidence{EventTime: r.at, EventID: r.id}}
-			if k := fmt.Sprint(p, r.denied); !seen[k] {
-				seen[k] = true
-				w.first[at] = true
+			v := topics.Visit{Method: p.method, Principal: p.principal, Place: p.place, Pane: p.pane, Outcome: r.outcome(), Horizon: horizon,
+				Evidence: topics.Evidence{EventTime: r.at, EventID: r.id, Source: topics.Source{Partition: r.partition, Offset: r.offset}}}
+			if horizon-r.at > late.Milliseconds() {
+				v.Quiet = topics.Late
+			}
+			for _, method := range []string{p.method, topics.AnyMethod} {
+				v.Method, p.method = method, method
+				w.visits[spot(&v)] = v
+				if k := fmt.Sprint(p, r.denied); !seen[k] {
+					seen[k] = true
+					w.first[spot(&v)] = true
+				}
 			}
 		}
 	}
@@ -165,11 +182,15 @@ func (w *windows) judge(v *topics.Visit, encoded []byte, asOf int64) {
 		}
 		d.Visits++
 		places[p.place]++
+		if p.principal == v.Principal {
+			d.Own++
+		}
 		if p.place == v.Place && p.principal != v.Principal {
 			others[p.principal]++
 		}
 	}
 	d.PlaceVisits, d.Support, d.Places = places[v.Place], places[v.Place], int64(len(places))
+	d.Others = int64(len(others))
 	busiest := int64(1)
 	for _, n := range others {
 		busiest = max(busiest, n)
@@ -240,116 +261,80 @@ func (w *windows) rows() map[string]string {
 	return rows
 }
 
-// groups are what triage must know of one partition of principals.
-type groups struct {
-	alerts map[string]*grouped
-	stream int64
-	out    []string // alerts: documents
+// undisturbed is triage as it must be: a task of its own over a plain map, which is fed the committed records of one partition in
+// their order, without batches, aborts, stores or restores. What it scores is for the tests of triage to judge.
+type undisturbed struct {
+	task *triage.Task
+	view view
+	out  []string // alerts: documents
 }
 
-type grouped struct {
-	version, first, last int64
-	pane                 int64
-	lead                 topics.Anomaly
-	methods              map[string]alert.Method
+func newUndisturbed(partition int32) (*undisturbed, error) {
+	u := &undisturbed{view: view{}}
+	cfg := triageConfig
+	cfg.Partition = partition
+	var err error
+	u.task, err = triage.NewTask(cfg, u.view, 0)
+	return u, err
 }
 
-func newGroups() *groups { return &groups{alerts: map[string]*grouped{}} }
-
-func (g *groups) advance(at int64) {
-	if at <= g.stream {
-		return
-	}
-	before := paneOf(g.stream)
-	g.stream = at
-	if now := paneOf(at); now != before {
-		maps.DeleteFunc(g.alerts, func(_ string, a *grouped) bool { return a.pane <= now-span-lookBack })
-	}
+// triageConfig has a cap that some alerts meet.
+var triageConfig = triage.Config{
+	Threshold: threshold, Pane: time.Duration(pane) * time.Second, Window: time.Duration(span) * time.Second, LookBack: time.Duration(lookBack) * time.Second,
+	Cap: 2, Partitions: 1,
 }
 
-func (g *groups) record(value []byte, created int64) error {
-	if topics.KindOf(value) == topics.KindSighting {
-		var s topics.Sighting
-		err := s.Decode(value)
-		g.advance(s.EventTime)
-		return err
+func (u *undisturbed) record(value []byte, created int64) error {
+	_, err := u.task.Record(bytes.Clone(value), created, u)
+	return err
+}
+
+// Alert implements triage.Output.
+func (u *undisturbed) Alert(a *alert.Alert) error {
+	rec, err := stream.AlertRecord("", a, version)
+	if err == nil {
+		u.out = append(u.out, string(rec.Value))
 	}
-	var a topics.Anomaly
-	if err := a.Decode(bytes.Clone(value)); err != nil {
-		return err
+	return err
+}
+
+// Retract implements triage.Output: these histories have no verdicts.
+func (u *undisturbed) Retract(_, _ []byte) error {
+	return errors.New("a retraction that nobody asked for")
+}
+
+func (u *undisturbed) rows() map[string]string {
+	rows := map[string]string{}
+	for k, v := range u.view {
+		rows[k] = string(v)
 	}
-	v := &a.Visit
-	g.advance(v.Evidence.EventTime)
-	sum := sha256.Sum256(fmt.Appendf(nil, "farcall alert 1\x00%s\x00%s\x00%d", v.Principal, v.Place, v.Pane))
-	id := hex.EncodeToString(sum[:16])
-	at, e := v.Evidence.EventTime, &v.Evidence
-	o := g.alerts[id]
-	changed := false
-	if o == nil {
-		o = &grouped{first: at, last: at, pane: v.Pane, lead: a, methods: map[string]alert.Method{}}
-		g.alerts[id], changed = o, true
+	return rows
+}
+
+// view is rows in a map.
+type view map[string][]byte
+
+func (v view) Get(key []byte) ([]byte, error) { return v[string(key)], nil }
+func (v view) Set(key, value []byte)          { v[string(key)] = append([]byte{}, value...) }
+func (v view) Delete(key []byte)              { delete(v, string(key)) }
+
+func (v view) Scan(prefix []byte, fn func(key, value []byte) error) error {
+	for _, k := range slices.Sorted(maps.Keys(v)) {
+		if strings.HasPrefix(k, string(prefix)) {
+			if err := fn([]byte(k), v[k]); err != nil {
+				return err
+			}
+		}
 	}
-	if at < o.first || at > o.last {
-		o.first, o.last, changed = min(o.first, at), max(o.last, at), true
-	}
-	if l := &o.lead.Visit; cmp.Or(cmp.Compare(o.lead.Score, a.Score), cmp.Compare(at, l.Evidence.EventTime), cmp.Compare(v.Method, l.Method), cmp.Compare(e.EventID, l.Evidence.EventID)) < 0 {
-		o.lead, changed = a, true
-	}
-	m, ok := o.methods[v.Method]
-	before := m
-	if !ok {
-		m = alert.Method{Name: v.Method, Score: a.Score, Level: a.Level, Outcome: v.Outcome, First: at, EventID: e.EventID, Account: e.Account}
-	}
-	m.Outcome |= v.Outcome
-	if at < m.First {
-		m.First, m.EventID = at, e.EventID
-	}
-	if a.Score > m.Score {
-		m.Score, m.Level = a.Score, a.Level
-	}
-	o.methods[v.Method] = m
-	if !changed && m == before {
-		return nil
-	}
-	o.version++
-	if o.lead.Score < threshold {
-		return nil
-	}
-	rec, err := stream.AlertRecord("", &alert.Alert{
-		ID: id, Version: o.version, Score: o.lead.Score, Created: created, First: o.first, Last: o.last, Lead: o.lead,
-		Methods: o.ordered(), Window: time.Duration(span) * time.Second, Pane: time.Duration(pane) * time.Second,
-	}, version)
-	if err != nil {
-		return err
-	}
-	g.out = append(g.out, string(rec.Value))
 	return nil
 }
 
-func (o *grouped) ordered() []alert.Method {
-	return slices.SortedFunc(maps.Values(o.methods), func(a, b alert.Method) int {
-		return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.Name, b.Name))
-	})
-}
-
-// rows writes the rows as state/FORMAT.md says.
-func (g *groups) rows() map[string]string {
-	rows := map[string]string{}
-	text := func(b []byte, s string) []byte { return append(binary.AppendUvarint(b, uint64(len(s))), s...) }
-	for id, o := range g.alerts {
-		b := []byte{1}
-		for _, n := range []int64{o.version, o.first, o.last, 0} {
-			b = binary.AppendVarint(b, n)
+// Next implements state.View.
+func (v view) Next(prefix, from []byte) ([]byte, error) {
+	for _, k := range slices.Sorted(maps.Keys(v)) {
+		if k >= string(from) && strings.HasPrefix(k, string(prefix)) {
+			return []byte(k), nil
 		}
-		b = text(b, string(o.lead.Append(nil, nil)))
-		b = binary.AppendUvarint(b, uint64(len(o.methods)))
-		for _, m := range o.ordered() {
-			b = text(text(text(b, m.Name), m.EventID), m.Account)
-			b = binary.AppendVarint(b, int64(m.Score*100+0.5))
-			b = append(b, byte(m.Level), byte(m.Outcome))
-			b = binary.AppendVarint(b, m.First)
-		}
-		rows["a"+id] = string(b)
 	}
-	return rows
+	return nil, nil
 }

@@ -33,7 +33,6 @@ import (
 	"github.com/farcall/farcall/processor/geo"
 	"github.com/farcall/farcall/processor/route"
 	"github.com/farcall/farcall/processor/stream"
-	"github.com/farcall/farcall/processor/triage"
 	"github.com/farcall/farcall/state"
 	"github.com/farcall/farcall/topics"
 )
@@ -124,7 +123,7 @@ func (w *world) start(disk *vfs.MemFS) {
 		Raw: []string{"raw"}, Names: names, Start: stream.Earliest, Locator: w.locator, Breaker: route.NewBreaker(1), Metrics: metrics, Version: version,
 		Route:  route.DefaultConfig(),
 		Detect: detect.Config{Pane: time.Hour, Window: time.Duration(span) * time.Second, LookBack: time.Duration(lookBack) * time.Second, Floor: floor, CacheEntries: 1 << 16},
-		Triage: triage.Config{Threshold: threshold, Pane: time.Hour, Window: time.Duration(span) * time.Second, LookBack: time.Duration(lookBack) * time.Second},
+		Triage: triageConfig,
 		Now:    func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.clock },
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -345,7 +344,7 @@ func live(seed uint64, steps int, l *geo.Locator, faults map[string]int) error {
 		return err
 	}
 	defer w.c.Close()
-	for _, t := range []string{"raw", names.Visits, names.Principals, names.Alerts, names.DeadLetters, names.DetectChangelog, names.TriageChangelog} {
+	for _, t := range []string{"raw", names.Visits, names.Principals, names.Alerts, names.HeldBack, names.DeadLetters, names.DetectChangelog, names.TriageChangelog} {
 		if err := w.c.CreateTopic(t, partitions, nil); err != nil {
 			return err
 		}
@@ -454,13 +453,12 @@ func (w *world) compare() {
 				w.fail("visit: %w", err)
 				return
 			}
-			at := coordinates(v.Evidence.Source.Partition, v.Evidence.Source.Offset)
+			at := spot(&v)
 			if told[at] {
 				w.fail("the visit of %s was told twice", at)
 			}
 			told[at] = true
-			w.differ("visits of "+at, want.visits[at], topics.Visit{Method: v.Method, Principal: v.Principal, Place: v.Place, Pane: v.Pane, Outcome: v.Outcome, Horizon: v.Horizon,
-				Evidence: topics.Evidence{EventTime: v.Evidence.EventTime, EventID: v.Evidence.EventID}})
+			w.differ("visits of "+at, want.visits[at], bare(&v))
 		}
 	}
 	for at := range want.first {
@@ -479,7 +477,8 @@ func (w *world) compare() {
 			if err := s.Decode(r.Value); err != nil {
 				w.fail("sighting: %w", err)
 			}
-			sightings[fmt.Sprint(s.Principal, s.Place, s.Pane)] = true
+			sightings[fmt.Sprint(s.Visit.Principal, s.Visit.Place, s.Visit.Pane)] = true
+			w.differ("the sighting of "+spot(&s.Visit), want.visits[spot(&s.Visit)], bare(&s.Visit))
 		}
 	}
 	w.differ("sightings", want.sightings, sightings)
@@ -490,9 +489,12 @@ func (w *world) compare() {
 		wantAlerts = append(wantAlerts, g.out...)
 		w.count("visits that came late", win.late)
 	}
-	for _, rs := range w.read(names.Alerts) {
-		for _, r := range rs {
-			alerts = append(alerts, string(r.Value))
+	for _, topic := range []string{names.Alerts, names.HeldBack} {
+		for _, rs := range w.read(topic) {
+			for _, r := range rs {
+				alerts = append(alerts, string(r.Value))
+			}
+			w.count(topic, len(rs))
 		}
 	}
 	for _, s := range [][]string{wantAnomalies, anomalies, wantAlerts, alerts} {
@@ -503,8 +505,19 @@ func (w *world) compare() {
 	w.count("alerts", len(alerts))
 }
 
-func (w *world) oracle(p int, visits, principals [][]*kgo.Record) (*windows, *groups) {
-	win, g := newWindows(), newGroups()
+// bare is what the oracle says of a visit.
+func bare(v *topics.Visit) topics.Visit {
+	e := &v.Evidence
+	return topics.Visit{Method: v.Method, Principal: v.Principal, Place: v.Place, Pane: v.Pane, Outcome: v.Outcome, Quiet: v.Quiet, Horizon: v.Horizon,
+		Evidence: topics.Evidence{EventTime: e.EventTime, EventID: e.EventID, Source: topics.Source{Partition: e.Source.Partition, Offset: e.Source.Offset}}}
+}
+
+func (w *world) oracle(p int, visits, principals [][]*kgo.Record) (*windows, *undisturbed) {
+	win := newWindows()
+	g, err := newUndisturbed(int32(p))
+	if err != nil {
+		w.fail("triage: %w", err)
+	}
 	for _, r := range visits[p] {
 		var v topics.Visit
 		if err := v.Decode(bytes.Clone(r.Value)); err != nil {

@@ -28,19 +28,17 @@ func TestFactors(t *testing.T) {
 		return a
 	}
 	for _, c := range []struct {
-		name     string
-		history  func(*desk)
-		do       func(*desk)
-		want     points
-		labels   []string
-		wakes    bool
-		from     string
-		severity alert.Severity
+		name    string
+		history func(*desk)
+		do      func(*desk)
+		want    points
+		labels  []string
+		from    string
 	}{
 		{name: "with the usual device", history: germany,
 			do:   func(d *desk) { d.sight(sighting("NG", 10*hour)) },
 			want: points{"new place": pointsNewCountry, "usual device": pointsUsualDevice}, labels: []string{"usual device"}},
-		{name: "with a client on a system of its own", history: germany, wakes: true,
+		{name: "with a client on a system of its own", history: germany,
 			do:   func(d *desk) { d.sight(newClient.at("NG", 10*hour)) },
 			want: points{"new place": pointsNewCountry, "new client": pointsNewClient}},
 		{name: "with a new tool on the usual system", history: germany,
@@ -49,27 +47,43 @@ func TestFactors(t *testing.T) {
 		{name: "with a new key", history: germany,
 			do:   func(d *desk) { d.sight(key(sighting("NG", 10*hour))) },
 			want: points{"new place": pointsNewCountry, "new key": pointsNewKey}},
-		{name: "with a new client and key, at night", history: germany, wakes: true, severity: alert.Medium,
+		{name: "with a new client and key, at night", history: germany,
 			do:   func(d *desk) { d.sight(key(newClient.at("NG", 2*hour))) },
 			want: points{"new place": pointsNewCountry, "new client": pointsNewClient, "new key": pointsNewKey, "hour": pointsHour}},
-		{name: "where nobody of the organisation is", history: germany, wakes: true,
+		{name: "where nobody of the organisation is", history: germany,
 			do:   func(d *desk) { d.sight(newClient.at("NG", 10*hour)); d.find(organisation(80, 0)) },
 			want: points{"new place": pointsNewCountry, "new client": pointsNewClient, "organisation": 80 * pointsOrganisation}},
 		{name: "where colleagues are, with the usual device", history: germany,
 			do:     func(d *desk) { d.sight(sighting("NG", 10*hour)); d.find(organisation(20, officeSize)) },
 			want:   points{"new place": pointsNewCountry, "usual device": pointsUsualDevice, "organisation": 20 * pointsOrganisation, "colleagues": pointsColleagues},
 			labels: []string{"new office", "usual device"}},
-		{name: "where colleagues are, with another device", history: germany, wakes: true,
+		{name: "where colleagues are, with another device", history: germany,
 			do:   func(d *desk) { d.sight(newClient.at("NG", 10*hour)); d.find(organisation(20, officeSize)) },
 			want: points{"new place": pointsNewCountry, "new client": pointsNewClient, "organisation": 20 * pointsOrganisation}},
 		{name: "by a method, with the usual device", history: germany,
 			do:     func(d *desk) { d.sight(sighting("NG", 10*hour)); d.find(method(80, 3, topics.Allowed)) },
 			want:   points{"new place": pointsNewCountry, "usual device": pointsUsualDevice, "method": 80 * pointsMethod},
 			labels: []string{"usual device"}},
-		{name: "by a method that it never called, with another device", history: germany, wakes: true, severity: alert.High,
+		{name: "by a method that it never called, with another device", history: germany,
 			do:   func(d *desk) { d.sight(newClient.at("NG", 10*hour)); d.find(method(90, 0, topics.Allowed)) },
-			want: points{"new place": pointsNewCountry, "new client": pointsNewClient, "method": 90 * pointsMethod, "first use": pointsFirstUse}},
-		{name: "a sweep that is denied", history: germany, wakes: true,
+			want: points{"new place": pointsNewCountry, "new client": pointsNewClient, "method": 90 * pointsMethod, "first use": pointsFirstUse / firstUses}},
+		{name: "by methods of which it never called some", history: germany,
+			do: func(d *desk) {
+				d.sight(newClient.at("NG", 10*hour))
+				for i := range int64(4) {
+					d.find(method(50+float64(i), i%2, topics.Allowed))
+				}
+			},
+			want: points{"new place": pointsNewCountry, "new client": pointsNewClient, "method": 53 * pointsMethod, "first use": pointsFirstUse * 0.5 * 2 / firstUses}},
+		{name: "by methods of its usual work", history: germany,
+			do: func(d *desk) {
+				d.sight(newClient.at("NG", 10*hour))
+				for i := range int64(workMethods + 3) {
+					d.find(method(50+float64(i), i, topics.Allowed)) // the first one is new
+				}
+			},
+			want: points{"new place": pointsNewCountry, "new client": pointsNewClient, "method": 57 * pointsMethod, "usual work": pointsUsualWork}},
+		{name: "a sweep that is denied", history: germany,
 			do: func(d *desk) {
 				d.sight(newClient.at("NG", 10*hour))
 				for i := range int64(sweepMethods) {
@@ -77,17 +91,21 @@ func TestFactors(t *testing.T) {
 				}
 			},
 			want: points{"new place": pointsNewCountry, "new client": pointsNewClient, "method": 12 * pointsMethod, "denied": pointsDenied}},
-		{name: "by a principal without a history", wakes: true,
+		{name: "by a principal without a history",
 			do:     func(d *desk) { d.find(method(80, 0, topics.Allowed)) },
 			want:   points{"method": 80 * pointsMethodAlone},
+			labels: []string{"new principal"}},
+		{name: "by a service role without a history", from: "aws:eu-west-1",
+			do:     func(d *desk) { a := method(80, 0, topics.Allowed); a.Visit.Place = "aws:eu-west-1"; d.find(a) },
+			want:   points{"method": 80 * pointsRegionAlone},
 			labels: []string{"new principal"}},
 		{name: "by a principal without a history, and nothing unusual",
 			do:     func(d *desk) { d.sight(newClient.at("NG", 10*hour)) },
 			want:   points{},
 			labels: []string{"new principal"}},
-		{name: "by a role that was only ever inside AWS", history: func(d *desk) { d.officeDays("aws:us-east-1", 12) }, wakes: true,
+		{name: "by a role that was only ever inside AWS", history: func(d *desk) { d.officeDays("aws:us-east-1", 12) },
 			do:   func(d *desk) { d.sight(newClient.at("NG", 10*hour)) },
-			want: points{"new place": pointsNewCountry, "outside AWS": pointsOutsideAWS, "new client": pointsNewClient}, severity: alert.High},
+			want: points{"new place": pointsNewCountry, "outside AWS": pointsOutsideAWS, "new client": pointsNewClient}},
 		{name: "into another region", history: func(d *desk) { d.officeDays("aws:us-east-1", 12) }, from: "aws:eu-west-1",
 			do:   func(d *desk) { d.sight(sighting("aws:eu-west-1", 10*hour)) },
 			want: points{"new place": pointsNewRegion}},
@@ -102,7 +120,7 @@ func TestFactors(t *testing.T) {
 			do:     func(d *desk) { d.sight(sighting("NG", 9*hour)) },
 			want:   points{"new place": pointsNewCountry, "usual device": pointsUsualDevice, "traveller": pointsTraveller},
 			labels: []string{"traveller", "usual device"}},
-		{name: "where it was once before", wakes: false,
+		{name: "where it was once before",
 			history: func(d *desk) { d.officeDays("DE", 12); d.sight(newTool.at("NG", -7*day)) },
 			do:      func(d *desk) { d.sight(newClient.at("NG", 10*hour)) },
 			want:    points{"new place": pointsNewCountry * 0.75, "new client": pointsNewClient * 0.75}},
@@ -115,20 +133,20 @@ func TestFactors(t *testing.T) {
 			},
 			want:   points{"method": 100 * pointsMethod},
 			labels: []string{}},
-		{name: "while it is at home", wakes: true,
+		{name: "while it is at home",
 			history: func(d *desk) { d.officeDays("DE", 12); d.sight(sighting("DE", 10*hour)) },
 			do:      func(d *desk) { d.sight(sighting("NG", 10*hour)) },
-			want:    points{"new place": pointsNewCountry, "two places": pointsOverlap}},
-		{name: "and is at home an hour later", history: germany, wakes: true,
+			want:    points{"new place": pointsNewCountry, "two places": pointsOverlap, "usual device": pointsUsualDevice}, labels: []string{"usual device"}},
+		{name: "and is at home an hour later", history: germany,
 			do:   func(d *desk) { d.sight(sighting("NG", 10*hour)); d.sight(sighting("DE", 11*hour)) },
-			want: points{"new place": pointsNewCountry, "two places": pointsOverlap}},
+			want: points{"new place": pointsNewCountry, "two places": pointsOverlap, "usual device": pointsUsualDevice}, labels: []string{"usual device"}},
 		{name: "and is at home a day later", history: germany,
 			do:   func(d *desk) { d.sight(sighting("NG", 10*hour)); d.sight(sighting("DE", 34*hour)) },
 			want: points{"new place": pointsNewCountry, "usual device": pointsUsualDevice}, labels: []string{"usual device"}},
 		{name: "shared by people in two places",
 			history: func(d *desk) { d.officeDays("DE", 12); d.officeDays("US", 12); d.sight(sighting("DE", 10*hour)) },
 			do:      func(d *desk) { d.sight(sighting("NG", 10*hour)) },
-			want:    points{"new place": pointsNewCountry}, labels: []string{"shared principal"}},
+			want:    points{"new place": pointsNewCountry, "usual device": pointsUsualDevice}, labels: []string{"shared principal", "usual device"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDesk(t, DefaultConfig())
@@ -175,16 +193,11 @@ func TestFactors(t *testing.T) {
 			if !slices.Equal(context.Labels, c.labels) {
 				t.Errorf("labels %q, want %q", context.Labels, c.labels)
 			}
-			if woke := len(d.alerts) > before; woke != c.wakes {
-				t.Errorf("a score of %g wakes somebody: %v, want %v", score, woke, c.wakes)
+			if woke := len(d.alerts) > before; woke != (score >= d.cfg.Threshold) {
+				t.Errorf("a score of %g wakes somebody: %v", score, woke)
 			}
-			if of := d.of(place); c.wakes && len(of) == 1 {
-				if of[0].Score != score {
-					t.Errorf("the alert has a score of %g, the facts make it %g", of[0].Score, score)
-				}
-				if s := alert.SeverityOf(score); c.severity != 0 && s != c.severity {
-					t.Errorf("a score of %g is %s, want %s", score, s, c.severity)
-				}
+			if of := d.of(place); len(of) == 1 && of[0].Score != score {
+				t.Errorf("the alert has a score of %g, the facts make it %g", of[0].Score, score)
 			}
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -438,46 +439,37 @@ func TestAlertsMayBeKept(t *testing.T) {
 	}
 }
 
-// TestVerdictsOfRecords walks over the threshold: a principal without a history is judged by the method alone.
+// TestVerdictsOfRecords walks over the threshold, which is the configured one and the least score that makes an alert: a principal
+// without a history is judged by the method alone.
 func TestVerdictsOfRecords(t *testing.T) {
 	bob := func(a topics.Anomaly) topics.Anomaly { a.Visit.Principal = "bob"; return a }
-	d := newDesk(t, DefaultConfig())
+	alone := func(score float64) float64 { return math.Round(score*pointsMethodAlone*10) / 10 }
+	cfg := DefaultConfig()
+	cfg.Threshold = alone(56)
+	d := newDesk(t, cfg)
 	for i, step := range []struct {
 		a     topics.Anomaly
 		want  Verdict
 		score float64 // of the alert
 	}{
 		{anomaly("s:A", 55, "NG", 0), Below, 0},
-		{anomaly("s:B", 56, "NG", 10), Created, 50.4},
-		{anomaly("s:B", 56, "NG", 10), Unchanged, 50.4},
-		{anomaly("s:C", 12, "NG", 20), Updated, 50.4},
-		{anomaly("s:C", 80, "NG", 3700), Updated, 72}, // the next pane, the same stay
-		{bob(anomaly("s:C", 80, "NG", 3700)), Created, 72},
+		{anomaly("s:B", 56, "NG", 10), Created, alone(56)},
+		{anomaly("s:B", 56, "NG", 10), Unchanged, alone(56)},
+		{anomaly("s:C", 12, "NG", 20), Updated, alone(56)},
+		{anomaly("s:C", 80, "NG", 3700), Updated, alone(80)}, // the next pane, the same stay
+		{bob(anomaly("s:C", 80, "NG", 3700)), Created, alone(80)},
 		{anomaly("s:C", 40, "BR", 3700), Below, 0}, // another place
 	} {
 		if got := d.find(step.a); got != step.want {
 			t.Errorf("step %d: %s, want %s", i, got, step.want)
 		}
-		if of := d.alerts[alert.ID(step.a.Visit.Principal, step.a.Visit.Place, monday)]; step.score == 0 && of != nil || step.score != 0 && of.Score != step.score {
+		of := d.alerts[alert.ID(step.a.Visit.Principal, step.a.Visit.Place, monday)]
+		if (of != nil) != (step.score > 0) || of != nil && of.Score != step.score {
 			t.Errorf("step %d: alert %+v, want a score of %g", i, of, step.score)
 		}
 	}
 	if d.written != 4 {
 		t.Errorf("%d versions were written, want one for each change of what is said: 4", d.written)
-	}
-}
-
-// TestThresholdOfConfig: the threshold is the configured one, and the least score that makes an alert.
-func TestThresholdOfConfig(t *testing.T) {
-	for _, c := range []struct {
-		threshold float64
-		want      Verdict
-	}{{71.9, Created}, {72, Created}, {72.01, Below}} {
-		cfg := DefaultConfig()
-		cfg.Threshold = c.threshold
-		if got := newDesk(t, cfg).find(anomaly("s:C", 80, "NG", 0)); got != c.want {
-			t.Errorf("a score of 72 at a threshold of %g: %s, want %s", c.threshold, got, c.want)
-		}
 	}
 }
 
