@@ -78,6 +78,20 @@ func (r *PulseRow) Longest(within int64) int64 {
 	return longest
 }
 
+// Since is in how many beats it spoke after one, as far as the row reaches.
+func (r *PulseRow) Since(beat int64) int64 {
+	n := int64(0)
+	for w, word := range r.beats {
+		for ; word != 0; word &= word - 1 {
+			if r.Last-int64(w*64+bits.TrailingZeros64(word)) <= beat {
+				return n
+			}
+			n++
+		}
+	}
+	return n
+}
+
 const pulseRowVersion = 1
 
 // What a pulse row is about, in its key. They are on disk: never reuse one.

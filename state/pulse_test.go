@@ -42,6 +42,15 @@ func TestPulseRowAgainstNaive(t *testing.T) {
 		if got := r.Longest(within); r.First != first || r.Last != last || got != longest {
 			rt.Fatalf("%v: first %d, last %d, longest of %d is %d, want %d, %d, %d", set, r.First, r.Last, within, got, first, last, longest)
 		}
+		since, after := rapid.Int64Range(-50, 50).Draw(rt, "since"), int64(0)
+		for _, b := range set {
+			if b > since && last-b < pulseBeats {
+				after++
+			}
+		}
+		if got := r.Since(since); got != after {
+			rt.Fatalf("%v: %d beats since %d, want %d", set, got, since, after)
+		}
 		r.Told = rapid.Bool().Draw(rt, "told")
 		v := rows{}
 		r.Stage(v, []byte("k"))

@@ -160,16 +160,15 @@ func (t *Task) listen(eventTime, written int64, tell func(*alert.Silence) error)
 		if s.clock-row.Last <= leastSilence {
 			continue
 		}
-		now, err := t.now(key)
+		now, silent, err := t.silent(key, row)
 		if err != nil {
 			return err
 		}
-		silent, longest := float64(now-row.Last), float64(row.Longest(memory))
 		switch {
 		case float64(s.clock-row.Last) > (t.cfg.Silence+1)*float64(memory):
 			found = append(found, finding{key: key, forget: true})
 		case row.Told, s.turn.Count-row.Turn < leastSilence, row.Last-row.First < t.cfg.beatsIn(silenceHistory):
-		case silent > leastSilence && silent > t.cfg.Silence*longest:
+		case silent > leastSilence && float64(silent) > t.cfg.Silence*float64(row.Longest(memory)):
 			found = append(found, finding{key: key, now: now})
 		}
 	}
@@ -197,17 +196,18 @@ func (t *Task) listen(eventTime, written int64, tell func(*alert.Silence) error)
 	return nil
 }
 
-// now is the beat that a thing's silence is measured up to. A region is silent only while its account speaks, so its time ends with
-// the account's last word: whoever switches off an account is told of once.
-func (t *Task) now(key string) (int64, error) {
+// silent is up to which beat a thing is silent, and for how many. A region is silent only while its account speaks, so of a region the
+// beats count in which the account did: whoever switches off an account is told of once.
+func (t *Task) silent(key string, row *state.PulseRow) (now, beats int64, err error) {
+	s := &t.silence
 	what, account, _, err := state.ParsePulseKey([]byte(key))
 	if err != nil || what != state.PulseOfRegion {
-		return t.silence.clock, err
+		return s.clock, s.clock - row.Last, err
 	}
-	if a := t.silence.rows[string(state.PulseKey(state.PulseOfAccount, account, ""))]; a != nil {
-		return a.Last, nil
+	if a := s.rows[string(state.PulseKey(state.PulseOfAccount, account, ""))]; a != nil {
+		return a.Last, a.Since(row.Last), nil
 	}
-	return 0, nil
+	return row.Last, 0, nil
 }
 
 // notice says of a thing how long it has been silent up to a beat.
