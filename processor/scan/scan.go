@@ -106,6 +106,7 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.Route.Pulses = false // files end, and nobody is silent for it
 	if o.Progress == nil {
 		o.Progress = func(string, int64, int64) {}
 	}
@@ -419,6 +420,9 @@ func (s *shard) Visit(_, value []byte) {
 	}
 	s.put(s.visit.Evidence.EventTime, value)
 }
+
+// Pulse implements route.Output.
+func (s *shard) Pulse(_, _ []byte) {}
 
 // Sighting implements route.Output.
 func (s *shard) Sighting(_, value []byte) {
