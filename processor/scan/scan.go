@@ -47,7 +47,7 @@ type Options struct {
 	TempDir string // default the system's
 	Log     *slog.Logger
 	Now     func() time.Time
-	// Alert takes each alert in its final version, once its stay is over.
+	// Alert takes each alert in its final version, ordered by when it began.
 	Alert func(*alert.Alert) error
 	// Progress, if set, is told how far the scan is: bytes read of all bytes on disk, then visits judged of all.
 	Progress func(step string, done, total int64)
@@ -567,9 +567,17 @@ func (f *final) advance(at int64) error {
 		return nil
 	}
 	f.next = at + time.Hour.Milliseconds()
+	// One that is over waits for those that began before it.
+	oldest := int64(math.MaxInt64)
+	ends := func(a *alert.Alert) bool { return a.Last+triage.StayGap.Milliseconds() < at }
+	for _, a := range f.pending {
+		if !ends(a) {
+			oldest = min(oldest, a.First)
+		}
+	}
 	var over []*alert.Alert
 	for id, a := range f.pending {
-		if a.Last+triage.StayGap.Milliseconds() < at {
+		if ends(a) && a.First < oldest {
 			over = append(over, a)
 			delete(f.pending, id)
 		}
