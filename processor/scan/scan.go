@@ -134,6 +134,8 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 		default:
 		}
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	go func() { done <- scan(ctx, o, files, tmp, sum) }()
 	select {
 	case err = <-done:
@@ -141,6 +143,7 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 			err = diskError(tmp, err)
 		}
 	case err = <-broken:
+		stop() // it must not begin with the next step, and make the folder anew
 		sum, err = newSummary(), diskError(tmp, err) // the other is still being written
 	}
 	gone := tmp + ".gone"
@@ -181,6 +184,9 @@ func scan(ctx context.Context, o Options, files []file, tmp string, sum *Summary
 	defer sorted.Close()
 	began := time.Now()
 	if err := read(ctx, o, files, sorted, sum); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
 		return err
 	}
 	sum.Read = time.Since(began)
