@@ -57,7 +57,7 @@ chaos: ## farcall on three nodes of Apache Kafka under 200 faults, and the proof
 	go run ./loadtest/chaos $(CHAOS_ARGS)
 
 evaluate: build ## how many planted intrusions farcall finds, and at what noise, beside simpler engines; writes loadtest/EVALUATION.md (WORLDS=plain,small SEEDS=101 DAYS=15 HISTORY=30; ARGS="--tune --report= --misses")
-	go run ./loadtest/evaluate --report loadtest/EVALUATION.md $(if $(WORLDS),--world $(WORLDS)) $(if $(SEEDS),--seed $(SEEDS)) $(if $(DAYS),--days $(DAYS)) $(if $(HISTORY),--history $(HISTORY)) $(ARGS)
+	go run ./loadtest/evaluate --models --report loadtest/EVALUATION.md $(if $(WORLDS),--world $(WORLDS)) $(if $(SEEDS),--seed $(SEEDS)) $(if $(DAYS),--days $(DAYS)) $(if $(HISTORY),--history $(HISTORY)) $(ARGS)
 
 kafka-up: ## start Apache Kafka on loopback in the background (needs Java 17 and Maven)
 	@go run ./loadtest/kafka/cmd/kafka up

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -275,7 +276,8 @@ func TestDiskFullWhileRestoring(t *testing.T) {
 }
 
 // BenchmarkColdFill is the store alone: a million rows, 120 bytes in the median and 300 on average, handed over from memory
-// to an empty store on disk, in sorted tables and in batches, one after the other in each iteration.
+// to an empty store on disk: in sorted tables, by one goroutine and by two with a store each, as a process restores, and in batches,
+// one after the other in each iteration.
 func BenchmarkColdFill(b *testing.B) {
 	const n = 1_000_000
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -301,20 +303,22 @@ func BenchmarkColdFill(b *testing.B) {
 	fill := func(cold bool) time.Duration {
 		s, err := Open(b.TempDir(), Options{MemTableBytes: 512 << 10})
 		if err != nil {
-			b.Fatal(err)
+			b.Error(err)
+			return 0
 		}
 		began := time.Now()
 		g := &gather{limit: restoreBufferBytes}
 		first := true
 		put := func(next int) {
 			pos := Position{topicA, int64(next)}
+			var err error
 			if cold {
 				err = s.ingest(g, pos, first)
 			} else {
 				err = s.applyBatch(g, pos)
 			}
 			if err != nil {
-				b.Fatal(err)
+				b.Error(err)
 			}
 			first = false
 			g.reset()
@@ -327,18 +331,26 @@ func BenchmarkColdFill(b *testing.B) {
 		}
 		put(n)
 		if err := s.Close(); err != nil { // with all of it on disk
-			b.Fatal(err)
+			b.Error(err)
 		}
 		return time.Since(began)
 	}
-	var tables, batches time.Duration
+	var tables, two, batches time.Duration
 	for b.Loop() {
 		tables += fill(true)
+		began := time.Now()
+		var both sync.WaitGroup
+		both.Go(func() { fill(true) })
+		both.Go(func() { fill(true) })
+		both.Wait()
+		two += time.Since(began)
 		batches += fill(false)
 	}
 	rows := float64(n) * float64(b.N)
 	b.ReportMetric(rows/tables.Seconds(), "tables-rows/s")
 	b.ReportMetric(float64(total)*float64(b.N)/tables.Seconds()/1e6, "tables-MB/s")
+	b.ReportMetric(2*rows/two.Seconds(), "two-stores-rows/s")
+	b.ReportMetric(2*float64(total)*float64(b.N)/two.Seconds()/1e6, "two-stores-MB/s")
 	b.ReportMetric(rows/batches.Seconds(), "batches-rows/s")
 	b.ReportMetric(batches.Seconds()/tables.Seconds(), "ratio")
 	b.ReportMetric(float64(total)/n, "B/row")

@@ -583,8 +583,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	if s.unflushed > 0 && s.Err() == nil {
-		var err error
-		if s.flushing, err = s.db.AsyncFlush(); err != nil {
+		if err := s.lastFlush(); err != nil {
 			return errors.Join(fmt.Errorf("flush state: %w", err), s.db.Close())
 		}
 	}
@@ -599,6 +598,31 @@ func (s *Store) Close() error {
 	}
 	s.fault.closed.Store(true)
 	return s.db.Close()
+}
+
+// lastFlush asks for a flush of all that there is. Pebble takes the wish itself only once there is room for another memtable, and
+// where the disk breaks in that moment there never is.
+func (s *Store) lastFlush() error {
+	type answer struct {
+		flushing <-chan struct{}
+		err      error
+	}
+	asked := make(chan answer, 1)
+	go func() {
+		flushing, err := s.db.AsyncFlush()
+		asked <- answer{flushing, err}
+	}()
+	var a answer
+	select {
+	case a = <-asked:
+	case <-s.fault.met:
+		if errors.Is(s.Err(), ErrDisk) {
+			return nil
+		}
+		a = <-asked
+	}
+	s.flushing = a.flushing
+	return a.err
 }
 
 // Metrics are Pebble's own.

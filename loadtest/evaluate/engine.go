@@ -364,7 +364,7 @@ func (f *travelSpeed) see(x sight, c *collector) {
 		return
 	}
 	raised := max(x.at+uint32(x.delay), last.at+uint32(last.delay))
-	if c.labelOf(x.event).kind == ordinary {
+	if c.labelOf(x.event).kind == ordinary || c.labelOf(last.event).incident >= 0 {
 		c.add(x, place, score, raised, last.number)
 	} else {
 		c.add(x, place, score, raised)

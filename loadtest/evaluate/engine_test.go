@@ -159,6 +159,7 @@ func TestTravelFindsTheIncident(t *testing.T) {
 	s := told(call{at: 0, principal: 1, place: "DE"}, call{at: hour, principal: 1, place: "DE"}, call{at: 20 * hour, principal: 1, place: "JP"}, call{at: 21 * hour, principal: 1, place: "DE"})
 	s.sessions[2].label = s.label(farKey, 0)
 	s.incidents = []incident{{kind: farKey, principal: 1, place: "JP"}}
+	s.sessions[3].label = s.label(vpn, -1) // whatever else is new about the victim's own call
 	got := atOrAbove(runBaselines(s, []engine{newTravel(s)})[0], 50)
 	if len(got) != 1 || got[0].incident != 0 {
 		t.Errorf("%d alerts, %+v: want one of the incident", len(got), got)

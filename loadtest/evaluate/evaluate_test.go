@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,11 +62,20 @@ func TestEndToEnd(t *testing.T) {
 	if err := conclude(e, saved, path); err != nil {
 		t.Fatal(err)
 	}
-	var again evaluation
-	if b, err := os.ReadFile(saved); err != nil {
-		t.Error(err)
-	} else if err := json.Unmarshal(b, &again); err != nil || !cmp.Equal(*e, again) {
-		t.Errorf("results don't survive as JSON: %v %s", err, cmp.Diff(*e, again))
+	again, err := readResults([]string{saved, saved})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(again.Runs) != 2 || !cmp.Equal(again.Runs[1], *r) || !cmp.Equal(again.Places, places) {
+		t.Errorf("results don't survive as JSON: %s", cmp.Diff(again.Runs, []run{*r, *r}))
+	}
+	e.Threshold = 60
+	other := filepath.Join(dir, "other.json")
+	if err := conclude(e, other, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readResults([]string{saved, other}); err == nil || !strings.Contains(err.Error(), "other conditions") {
+		t.Errorf("results of two thresholds together: %v", err)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -137,7 +137,7 @@ func askPlaces(ctx context.Context, binary string, l *lists) (*asked, error) {
 		hours[place]++
 		s.principals = append(s.principals, principal{kind: iamUser, account: "123456789012", name: fmt.Sprintf("user-%d", len(s.principals))})
 		s.sessions = append(s.sessions, session{principal: uint32(len(s.principals) - 1), address: address, account: "123456789012", region: "us-east-1"})
-		s.events = append(s.events, event{at: hours[place] * hour, id: uint32(len(s.events)), session: uint32(len(s.sessions) - 1), method: uint16(l.byName["sts:GetCallerIdentity"])})
+		s.events = append(s.events, event{at: hours[place] * hour, id: uint32(len(s.events)), session: uint32(len(s.sessions) - 1), method: l.method("sts:GetCallerIdentity")})
 	}
 	for _, code := range l.codes {
 		c := l.countries[code]

@@ -20,31 +20,34 @@ const perFile = 3 * hour
 
 // write puts the stream below dir as CloudTrail puts it into a bucket.
 func (s *stream) write(dir string) (files int, err error) {
-	order := make([]uint32, len(s.events))
-	for i := range order {
-		order[i] = uint32(i)
+	// Sorted by trail, delivery and number: trails are numbered as they come.
+	type place struct {
+		key   uint64 // trail, delivery
+		event uint32
 	}
-	key := func(i uint32) (*session, uint32) {
-		e := &s.events[i]
-		return &s.sessions[e.session], e.at + uint32(e.delay)
-	}
-	slices.SortFunc(order, func(i, j uint32) int {
-		a, at := key(i)
-		b, bt := key(j)
-		return cmp.Or(cmp.Compare(a.account, b.account), cmp.Compare(a.region, b.region), cmp.Compare(at, bt), cmp.Compare(i, j))
-	})
-	var parts [][]uint32
-	for begin := 0; begin < len(order); {
-		a, at := key(order[begin])
-		end := begin + 1
-		for ; end < len(order); end++ {
-			b, bt := key(order[end])
-			if b.account != a.account || b.region != a.region || bt/perFile != at/perFile {
-				break
-			}
+	trails := map[[2]string]uint64{}
+	trailOf := make([]uint64, len(s.sessions))
+	for i := range s.sessions {
+		k := [2]string{s.sessions[i].account, s.sessions[i].region}
+		if _, ok := trails[k]; !ok {
+			trails[k] = uint64(len(trails))
 		}
-		parts = append(parts, order[begin:end])
-		begin = end
+		trailOf[i] = trails[k]
+	}
+	places := make([]place, len(s.events))
+	for i := range s.events {
+		e := &s.events[i]
+		places[i] = place{trailOf[e.session]<<32 | uint64(e.at) + uint64(e.delay), uint32(i)}
+	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.event, b.event)) })
+	order := make([]uint32, len(places))
+	var parts [][]uint32
+	for i, begin := 0, 0; i < len(places); i++ {
+		order[i] = places[i].event
+		if k := places[i].key; i+1 == len(places) || places[i+1].key>>32 != k>>32 || uint32(places[i+1].key)/perFile != uint32(k)/perFile {
+			parts = append(parts, order[begin:i+1])
+			begin = i + 1
+		}
 	}
 	var wg sync.WaitGroup
 	workers := runtime.GOMAXPROCS(0)

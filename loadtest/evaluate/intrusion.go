@@ -164,13 +164,13 @@ func (g *generator) plant(r *rand.Rand, kind string, victim uint32, country, reg
 		}
 	case housekeeping:
 		for range 1 + r.IntN(3) {
-			g.callAt(s, at, uint16(g.lists.byName[pick(r, []string{"sts:GetCallerIdentity", "s3:ListBuckets", "ec2:DescribeRegions", "ec2:DescribeInstances"})]), false)
+			g.callAt(s, at, g.lists.method(pick(r, []string{"sts:GetCallerIdentity", "s3:ListBuckets", "ec2:DescribeRegions", "ec2:DescribeInstances"})), false)
 			at += 5 + r.IntN(600)
 		}
 	default:
 		calls := 6 + r.IntN(25)
 		if r.Float64() < .7 {
-			g.callAt(s, at, uint16(g.lists.byName["sts:GetCallerIdentity"]), false)
+			g.callAt(s, at, g.lists.method("sts:GetCallerIdentity"), false)
 		}
 		for i := range calls {
 			at += 10 + int(200*r.ExpFloat64())

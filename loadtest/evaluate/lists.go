@@ -106,6 +106,15 @@ func (l *lists) add(m method) int {
 	return n
 }
 
+// method is the number of a method that the code names.
+func (l *lists) method(name string) uint16 {
+	n, ok := l.byName[name]
+	if !ok {
+		panic("no list has the method " + name)
+	}
+	return uint16(n)
+}
+
 func number(s string) float64 {
 	v, err := strconv.ParseFloat(s, 64)
 	if err != nil {

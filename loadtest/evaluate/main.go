@@ -33,6 +33,7 @@ type options struct {
 	least, threshold float64
 	keep             string
 	misses           bool
+	models           bool
 	tune             bool
 }
 
@@ -62,6 +63,7 @@ type run struct {
 	FarcallTook  float64        `json:"farcall_seconds"`
 	BaselineTook float64        `json:"baseline_seconds"`
 	Results      []result       `json:"results"`
+	Models       []result       `json:"models,omitempty"`
 }
 
 func main() {
@@ -86,27 +88,21 @@ func command(ctx context.Context) error {
 	flag.Float64Var(&o.threshold, "threshold", 50, "farcall's own threshold")
 	flag.StringVar(&o.keep, "keep", "", "folder to keep the CloudTrail files in")
 	flag.BoolVar(&o.misses, "misses", false, "list the incidents that farcall misses and the loudest benign alerts")
+	flag.BoolVar(&o.models, "models", false, "judge other models of the method score too, each without what is known of principals")
 	flag.BoolVar(&o.tune, "tune", false, "use the worlds and seeds that are free to look at while tuning")
 	asJSON := flag.String("json", "", "file for the results, as JSON")
 	report := flag.String("report", "", "file for the report, as Markdown; its plots lie beside it")
-	from := flag.String("from", "", "report what an earlier run wrote with --json, in place of running")
+	from := flag.String("from", "", "files that earlier runs wrote with --json, separated by commas: report them together, in place of running")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("%q is no flag; --help lists them", flag.Arg(0))
 	}
 	if *from != "" {
-		var e evaluation
-		b, err := os.ReadFile(*from)
-		if err == nil {
-			err = json.Unmarshal(b, &e)
-		}
-		if err == nil && len(e.Runs) == 0 {
-			err = errors.New("it holds no simulation")
-		}
+		e, err := readResults(strings.Split(*from, ","))
 		if err != nil {
-			return fmt.Errorf("read results %s: %w", *from, err)
+			return err
 		}
-		return conclude(&e, "", *report)
+		return conclude(e, *asJSON, *report)
 	}
 	if o.history < 8 || o.judged < 1 {
 		return errors.New("engines learn for a week: --history must be 8 or more, --days 1 or more")
@@ -162,6 +158,33 @@ func command(ctx context.Context) error {
 	return conclude(&e, *asJSON, *report)
 }
 
+// readResults reads what runs under the same conditions wrote, as one.
+func readResults(paths []string) (*evaluation, error) {
+	var all *evaluation
+	for _, p := range paths {
+		b, err := os.ReadFile(p)
+		if err != nil {
+			return nil, fmt.Errorf("read results: %w", err)
+		}
+		var e evaluation
+		if err := json.Unmarshal(b, &e); err != nil {
+			return nil, fmt.Errorf("read results %s: %w", p, err)
+		}
+		if len(e.Runs) == 0 {
+			return nil, fmt.Errorf("read results %s: it holds no simulation", p)
+		}
+		if all == nil {
+			all = &e
+			continue
+		}
+		if e.Flags != all.Flags || e.History != all.History || e.Judged != all.Judged || e.Threshold != all.Threshold {
+			return nil, fmt.Errorf("results %s were made under other conditions than %s: report them apart", p, paths[0])
+		}
+		all.Runs = append(all.Runs, e.Runs...)
+	}
+	return all, nil
+}
+
 // conclude prints and writes what was measured.
 func conclude(e *evaluation, asJSON, report string) error {
 	if len(e.Runs) > 1 {
@@ -187,7 +210,7 @@ func conditions() string {
 	var given []string
 	flag.Visit(func(f *flag.Flag) {
 		switch f.Name {
-		case "binary", "keep", "json", "report", "misses":
+		case "world", "seed", "binary", "keep", "json", "report", "misses": // the runs say the first two
 		default:
 			given = append(given, "--"+f.Name+" "+f.Value.String())
 		}
@@ -235,6 +258,15 @@ func evaluate(ctx context.Context, o *options, l *lists, w world, seed uint64) (
 		r.Results = append(r.Results, measure(s, engines[i].name(), engines[i].threshold(), alerts))
 	}
 	r.BaselineTook = lap()
+	if o.models {
+		var engines []engine
+		for _, m := range models() {
+			engines = append(engines, newMethodScore(m))
+		}
+		for i, alerts := range runBaselines(s, engines) {
+			r.Models = append(r.Models, measure(s, engines[i].name(), engines[i].threshold(), alerts))
+		}
+	}
 	if o.misses {
 		printMisses(os.Stdout, s, found, o.threshold)
 	}

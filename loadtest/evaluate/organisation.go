@@ -71,21 +71,20 @@ type machine struct {
 // generator makes one stream.
 type generator struct {
 	*stream
-	r         *rand.Rand
-	accounts  []string
-	regions   []string // in use from the start
-	offices   []string
-	nat       map[string][]string // office addresses
-	exits     [][2]string         // VPN exits: country, address
-	tourism   []string            // far destinations
-	virgin    []string            // countries that nobody ever goes to
-	people    []*person
-	machines  []*machine
-	chores    []uint16
-	names     map[string]bool
-	teams     []uint32 // shared roles that are not full yet
-	spaces    int      // in the last of them
-	favourite map[string][]uint16
+	r        *rand.Rand
+	accounts []string
+	regions  []string // in use from the start
+	offices  []string
+	nat      map[string][]string // office addresses
+	exits    [][2]string         // VPN exits: country, address
+	tourism  []string            // far destinations
+	virgin   []string            // countries that nobody ever goes to
+	people   []*person
+	machines []*machine
+	chores   []uint16
+	names    map[string]bool
+	teams    []uint32 // shared roles that are not full yet
+	spaces   int      // in the last of them
 }
 
 // simulate makes the stream of a world: history days to learn from, then judged days with intrusions among them.
@@ -153,11 +152,8 @@ func (g *generator) found() {
 	r.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
 	g.tourism, g.virgin = rest[:len(rest)/4], rest[len(rest)/4:]
 	for _, c := range chores {
-		if n, ok := g.lists.byName[c]; ok {
-			g.chores = append(g.chores, uint16(n))
-		}
+		g.chores = append(g.chores, g.lists.method(c))
 	}
-	g.favourite = map[string][]uint16{}
 }
 
 func (g *generator) openOffice(c string) {
@@ -240,8 +236,8 @@ func (g *generator) person(home string, office bool, joined int, label uint32) *
 	case x < .82:
 		set := "AWSReservedSSO_" + strings.ToUpper(p.family.name[:1]) + p.family.name[1:] + "_" + string(appendHex(nil, mix(g.seed, uint64(p.family.breadth)), 16))
 		add(principal{kind: ssoRole, account: account, name: set, session: name + "@example.com"})
-		if r.Float64() < .25 {
-			add(principal{kind: ssoRole, account: pick(g.r, g.accounts), name: set, session: name + "@example.com"})
+		if other := pick(r, g.accounts); other != account && r.Float64() < .3 {
+			add(principal{kind: ssoRole, account: other, name: set, session: name + "@example.com"})
 		}
 	case x < .92:
 		if g.spaces == 0 {
@@ -333,7 +329,7 @@ func (g *generator) deploy() {
 	for _, s := range []string{"autoscaling", "cloudtrail", "config", "ecs", "lambda", "s3", "ec2", "rds", "elasticloadbalancing", "guardduty"} {
 		host := s + ".amazonaws.com"
 		g.machines = append(g.machines, &machine{principal: g.principal(principal{kind: awsService, account: g.accounts[0], name: host, machine: true}),
-			from: -1, region: g.regions[0], private: true, address: []string{host, "AWS Internal"}, methods: []uint16{g.chores[10], uint16(g.lists.byName["kms:Decrypt"])}, agent: host, rate: 1.5 * float64(g.world.principals) / 1000})
+			from: -1, region: g.regions[0], private: true, address: []string{host, "AWS Internal"}, methods: []uint16{g.lists.method("sts:AssumeRole"), g.lists.method("kms:Decrypt")}, agent: host, rate: 1.5 * float64(g.world.principals) / 1000})
 	}
 }
 
@@ -364,9 +360,9 @@ func (g *generator) machine(i, from int, label uint32) *machine {
 		}
 	case x < .60: // functions
 		m.region, m.rotating, m.agent = pick(r, g.regions), true, machineClients[3]
-	case x < .66: // IPv6 workloads
-		m.region, m.address = pick(r, g.regions), []string{g.lists.instance(r, g.regions[0], true)}
+	case x < .66: // instances with IPv6
 		m.region = g.regions[0]
+		m.address = []string{g.lists.instance(r, m.region, true)}
 	case x < .84: // through a VPC endpoint
 		m.region, m.private = pick(r, g.regions), true
 		m.address = []string{fmt.Sprintf("10.%d.%d.%d", r.IntN(256), r.IntN(256), 1+r.IntN(254))}

@@ -82,13 +82,25 @@ func engineNames(runs []run) []string {
 func resultsOf(runs []run, engine string) []result {
 	var got []result
 	for _, r := range runs {
-		for _, x := range r.Results {
+		for _, x := range slices.Concat(r.Results, r.Models) {
 			if x.Engine == engine {
 				got = append(got, x)
 			}
 		}
 	}
 	return got
+}
+
+// modelTable has the models of the method score, each without what is known of principals; nothing where none was judged.
+func modelTable(t table.Writer, runs []run) {
+	h := slices.Clone(header)
+	h[0] = "model of the method score"
+	for i, r := range runs[0].Models {
+		if i == 0 {
+			t.AppendHeader(h)
+		}
+		t.AppendRow(row(resultsOf(runs, r.Engine)))
+	}
 }
 
 func newTable(w io.Writer) table.Writer {
@@ -173,7 +185,7 @@ func noiseTable(t table.Writer, runs []run) {
 func printRun(w io.Writer, r *run) {
 	fmt.Fprintf(w, "\n%s, seed %d: %d events (%d of them second deliveries), %d principals, %.0f judged days, %d intrusions\n", r.World, r.Seed, r.Events, r.Duplicates, r.Principals, r.Days, sum(r.Incidents))
 	fmt.Fprintf(w, "simulated in %.1f s (%.0f events/s), written in %.1f s, farcall scan %.1f s, baselines %.1f s\n", r.Simulated, float64(r.Events)/r.Simulated, r.Wrote, r.FarcallTook, r.BaselineTook)
-	for _, f := range []func(table.Writer, []run){engineTable, kindTable, kindBudgetTable, noiseTable} {
+	for _, f := range []func(table.Writer, []run){engineTable, modelTable, kindTable, kindBudgetTable, noiseTable} {
 		t := newTable(w)
 		f(t, []run{*r})
 		t.Render()
@@ -190,7 +202,7 @@ func sum(m map[string]int) int {
 
 func printSummary(w io.Writer, runs []run) {
 	fmt.Fprintf(w, "\nall %d simulations\n", len(runs))
-	for _, f := range []func(table.Writer, []run){engineTable, kindTable, kindBudgetTable, noiseTable} {
+	for _, f := range []func(table.Writer, []run){engineTable, modelTable, kindTable, kindBudgetTable, noiseTable} {
 		t := newTable(w)
 		f(t, runs)
 		t.Render()

@@ -28,6 +28,7 @@ type reported struct {
 	Engines, Kinds, KindsAt, Noise       string
 	Incidents, PerRun                    int
 	HeldOut                              bool
+	Models                               string // Markdown, or nothing
 	PerWorld                             []section
 	Assumed                              []string
 }
@@ -42,8 +43,12 @@ func writeReport(path string, e *evaluation) error {
 		f(t, of)
 		return t.RenderMarkdown() + "\n"
 	}
+	models := ""
+	if len(runs[0].Models) > 0 {
+		models = markdown(modelTable, runs)
+	}
 	rep := reported{evaluation: e, HeldOut: heldOut(runs),
-		Engines: markdown(engineTable, runs), Kinds: markdown(kindTable, runs), KindsAt: markdown(kindBudgetTable, runs), Noise: markdown(noiseTable, runs), Home: homeText(runs),
+		Engines: markdown(engineTable, runs), Kinds: markdown(kindTable, runs), KindsAt: markdown(kindBudgetTable, runs), Noise: markdown(noiseTable, runs), Models: models, Home: homeText(runs),
 		TuneSeeds: strings.Trim(fmt.Sprint(tuneSeeds), "[]")}
 	var names, seeds, tune []string
 	events, seconds, scans := 0, 0.0, []float64{}

@@ -62,8 +62,7 @@ func (g *generator) live(p *person, r *rand.Rand) {
 			place := country
 			switch y := r.Float64(); {
 			case r.Float64() < tunnel:
-				place, x.address = p.home, pick(r, g.nat[g.offices[0]])
-				place = g.offices[0]
+				place, x.address = g.offices[0], pick(r, g.nat[g.offices[0]])
 			case p.exit != "" && on >= p.exitSince && y < .3:
 				place, x.address, x.label = p.exit, p.exitAt, p.exitLabel
 			case p.roams != "" && away == nil && y < .15:

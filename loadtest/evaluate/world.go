@@ -31,9 +31,9 @@ var worlds = []world{
 	{name: "plain", principals: 1000, people: .55, offices: 1, remote: .10, accounts: 8, trips: 1, vpn: .06, joiners: 3, movers: 1,
 		automation: 2, services: 1, regions: 1, nights: 2, incidents: 9},
 	{name: "global", principals: 1000, people: .55, offices: 6, remote: .08, accounts: 16, trips: 2, vpn: .08, joiners: 4, movers: 2,
-		automation: 3, services: 1, regions: 1, nights: 3, incidents: 9},
+		openings: 1, automation: 3, services: 1, regions: 1, nights: 3, incidents: 9},
 	{name: "noisy", principals: 1000, people: .55, offices: 2, remote: .12, accounts: 8, trips: 1.2, vpn: .10, joiners: 3, movers: 1.5,
-		automation: 2, services: 1, regions: 1, nights: 3, wrongHomes: .06, roaming: .04, twoHomes: .03, duplicates: .2, incidents: 9},
+		openings: 1, automation: 2, services: 1, regions: 1, nights: 3, wrongHomes: .06, roaming: .04, twoHomes: .03, duplicates: .2, incidents: 9},
 	{name: "small", principals: 150, people: .75, offices: 1, remote: .15, accounts: 3, trips: 1, vpn: .08, joiners: .7, movers: .3,
 		automation: .7, services: .5, regions: 1, nights: 1, incidents: 8},
 	{name: "growing", principals: 1000, people: .55, offices: 2, remote: .10, accounts: 12, trips: 1.2, vpn: .07, joiners: 20, movers: 2,
@@ -124,7 +124,7 @@ var families = []family{
 
 // chores are what clients and the console call on their own, for everybody.
 var chores = []string{"sts:GetCallerIdentity", "s3:ListBuckets", "ec2:DescribeRegions", "iam:ListAccountAliases", "health:DescribeEventAggregates",
-	"signin:ConsoleLogin", "notifications:ListNotificationHubs", "ec2:DescribeInstances", "ec2:DescribeAccountAttributes", "kms:ListAliases",
+	"signin:ConsoleLogin", "ec2:DescribeInstances", "ec2:DescribeAccountAttributes", "kms:ListAliases",
 	"sts:AssumeRole", "cloudtrail:LookupEvents"}
 
 // freshServices are those that an organisation may take into use.

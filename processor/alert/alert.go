@@ -85,6 +85,14 @@ type Overlap struct {
 	Kilometres int64 // apart at the least
 }
 
+// Journey is the way from where the principal was last. Place is "" for nowhere.
+type Journey struct {
+	Place      string
+	Last       int64 // last pane there, Unix seconds
+	Hours      int64 // from then to the first pane of the stay
+	Kilometres int64 // apart at the least
+}
+
 // Context is what is known of the principal, as of the first event of the alert.
 type Context struct {
 	Since     int64 // first pane ever, Unix seconds; 0 for none before
@@ -96,6 +104,7 @@ type Context struct {
 	Clients, Keys, Networks          []string // seen in the place
 	NewClients, NewKeys, NewNetworks []string // of these, not seen with the principal before
 	Overlap                          Overlap
+	From                             Journey
 
 	// OrganisationUsual says that the place is usual for the organisation; else Organisation has its distribution over all
 	// methods, and OrganisationScore its score.
@@ -207,12 +216,27 @@ func (a *Alert) Reason() string {
 	} else if len(c.Clients) > 0 && c.Days > 0 {
 		parts = append(parts, "with its usual client")
 	}
-	if !c.OrganisationUsual {
-		if c.Organisation.Others == 0 {
-			parts = append(parts, "nobody else of the organisation is there")
-		} else {
-			parts = append(parts, fmt.Sprintf("%s others of the organisation are there", group(c.Organisation.Others)))
+	first := int64(0)
+	for i := range a.Methods {
+		if a.Methods[i].New {
+			first++
 		}
+	}
+	switch n := int64(len(a.Methods)); {
+	case first == 0 || c.Days == 0:
+	case n == 1:
+		parts = append(parts, "it had not called the method within the window, from anywhere")
+	default:
+		parts = append(parts, fmt.Sprintf("%s of its %s unusual methods it had not called within the window, from anywhere", group(first), group(n)))
+	}
+	switch others := c.Organisation.Others; {
+	case c.OrganisationUsual:
+	case others == 0:
+		parts = append(parts, "nobody else of the organisation is there")
+	case others == 1:
+		parts = append(parts, "one other of the organisation is there")
+	default:
+		parts = append(parts, group(others)+" others of the organisation are there")
 	}
 	if a.Lead.Score > 0 {
 		parts = append(parts, a.unusual())

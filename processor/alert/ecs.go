@@ -182,6 +182,7 @@ type (
 		Labels       []string       `json:"labels"`
 		Profile      ecsProfile     `json:"profile"`
 		Overlap      *ecsOverlap    `json:"overlap,omitempty"`
+		From         *ecsJourney    `json:"from,omitempty"`
 		Organisation ecsOrg         `json:"organisation"`
 		Earlier      int64          `json:"earlier_alerts"`
 		History      ecsHistory     `json:"history"`
@@ -255,6 +256,14 @@ type (
 	ecsOverlap struct {
 		Place      string `json:"place"`
 		Name       string `json:"name"`
+		Hours      int64  `json:"hours"`
+		Kilometres int64  `json:"kilometres"`
+		Speed      int64  `json:"speed"`
+	}
+	ecsJourney struct {
+		Place      string `json:"place"`
+		Name       string `json:"name"`
+		Last       string `json:"last"`
 		Hours      int64  `json:"hours"`
 		Kilometres int64  `json:"kilometres"`
 		Speed      int64  `json:"speed"`
@@ -438,6 +447,9 @@ func (a *Alert) context(f *ecsFarcall) {
 	}
 	if o := &c.Overlap; o.Place != "" {
 		f.Overlap = &ecsOverlap{o.Place, PlaceName(o.Place), o.Hours, o.Kilometres, o.Kilometres / max(1, o.Hours)}
+	}
+	if j := &c.From; j.Place != "" {
+		f.From = &ecsJourney{j.Place, PlaceName(j.Place), seconds(j.Last), j.Hours, j.Kilometres, j.Kilometres / max(1, j.Hours)}
 	}
 	d := &c.Organisation
 	f.Organisation = ecsOrg{c.OrganisationUsual, c.OrganisationScore, d.Others, d.Visits, seconds(d.MethodSince), seconds(d.PlaceSince), seconds(d.PlaceLast)}

@@ -607,7 +607,7 @@ func TestDepthOfSmall(t *testing.T) {
 	for payload, want := range map[string]string{
 		nested(9):             "x",
 		nested(10):            "too_deep@0",
-		nested(10) + "\n" + a: fmt.Sprintf("too_deep@0 a"),
+		nested(10) + "\n" + a: "too_deep@0 a",
 		`{"Records":[` + nested(10) + `,` + a + `]}`:                                                                                         "too_deep@12 a",
 		`{"x":` + strings.Repeat("[", 8) + strings.Repeat("]", 8) + `,"Records":[` + a + `]}`:                                                "a",
 		`{"Records":[` + a + `],"x":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + `}`:                                          "a",

@@ -264,10 +264,10 @@ value:
 		}
 		odd, base = s.odd, s.base
 	case '{', '[':
-		if level == levelBits || level >= levels {
-			if level >= levels {
-				return tooDeep
-			}
+		if level >= levels {
+			return tooDeep
+		}
+		if level == levelBits {
 			s.odd, s.base = odd, base
 			if i = s.skip(i, levels-levelBits); i < 0 {
 				return i
@@ -339,14 +339,14 @@ key:
 	if b[i] != '"' {
 		return notJSON
 	}
-	for {
+	for { // past the marks of line breaks
 		if odd, base = s.ahead(odd, base); base+bits.TrailingZeros64(odd) == i {
 			break
 		}
 		odd &= odd - 1
 	}
 
-keyMarked: // by the lowest mark
+keyMarked: // The key's opening quote has the lowest mark. Most keys end with the next, and touch their colon.
 	odd, base = s.ahead(odd&(odd-1), base)
 	end = base + bits.TrailingZeros64(odd)
 	if end+3 > len(b) || binary.LittleEndian.Uint16(b[end:]) != '"'|':'<<8 {
@@ -369,7 +369,7 @@ keyMarked: // by the lowest mark
 		goto value
 	}
 
-	// A string that touches the colon, so that its is the lowest mark, and perhaps a key that touches the comma behind it.
+	// Most values are strings that touch the colon, so that the lowest mark is theirs, and a key touches the comma behind them.
 	odd, base = s.ahead(odd, base)
 	odd, base = s.ahead(odd&(odd-1), base)
 	end = base + bits.TrailingZeros64(odd)

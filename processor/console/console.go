@@ -31,7 +31,9 @@ type Options struct {
 	CertFile, KeyFile string // both or neither; TLS 1.2 at least
 	Registry          *prometheus.Registry
 	Health            Health
-	Log               *slog.Logger
+	// History, if set, is for /readyz?verbose: days of history by account, "" for the organisation.
+	History func() map[string]int64
+	Log     *slog.Logger
 }
 
 // shutdownLimit bounds the wait for requests under way when the process is asked to end.
@@ -102,13 +104,18 @@ func Handler(o Options, token string) http.Handler {
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		_, ready, why := o.Health(time.Now())
+		if r.URL.Query().Has("verbose") && o.History != nil {
+			answer(w, ready, why, "history_days", o.History())
+			return
+		}
 		answer(w, ready, why)
 	})
 	mux.Handle("GET /metrics", guard(token, promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{Registry: o.Registry})))
 	return mux
 }
 
-func answer(w http.ResponseWriter, ok bool, why []string) {
+// answer says whether all is well, why not, and further things by name.
+func answer(w http.ResponseWriter, ok bool, why []string, more ...any) {
 	w.Header().Set("Content-Type", "application/json")
 	if !ok {
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -116,8 +123,12 @@ func answer(w http.ResponseWriter, ok bool, why []string) {
 	if why == nil {
 		why = []string{}
 	}
+	doc := map[string]any{"ok": ok, "why": why}
+	for i := 0; i+1 < len(more); i += 2 {
+		doc[more[i].(string)] = more[i+1]
+	}
 	// The status is sent: a client that has gone away has nothing left to be told.
-	_ = json.NewEncoder(w).Encode(map[string]any{"ok": ok, "why": why})
+	_ = json.NewEncoder(w).Encode(doc)
 }
 
 func guard(token string, h http.Handler) http.Handler {

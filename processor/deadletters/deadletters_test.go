@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,6 +67,12 @@ func (b *broker) write(rs ...*kgo.Record) {
 // letter writes the dead letter of a source record.
 func (b *broker) letter(partition int32, offset int64, reason, value string) {
 	d := topics.DeadLetter{Stage: "route", Reason: reason, Detail: "why", Value: []byte(value), Source: topics.Source{Topic: "raw", Partition: partition, Offset: offset, Byte: 7}}
+	b.write(d.Record(letters))
+}
+
+// batch writes the dead letter of a batch of source records.
+func (b *broker) batch(partition int32, first, last int64) {
+	d := topics.DeadLetter{Stage: "route", Reason: "batch_too_large", Detail: "why", Last: last, Source: topics.Source{Topic: "raw", Partition: partition, Offset: first}}
 	b.write(d.Record(letters))
 }
 
@@ -297,5 +304,39 @@ func TestRepaired(t *testing.T) {
 	processed("the visit", func() bool { return ends("farcall.visits") > 0 })
 	if n := len(b.listed(deadletters.Filter{})); n != 1 {
 		t.Errorf("%s dead letters, want the one of before", strconv.Itoa(n))
+	}
+}
+
+// A letter about a batch brings back every record of it, past a million too, and each once, whatever other letters there are; what is
+// gone of it is said, however much that would be.
+func TestReplayOfBatches(t *testing.T) {
+	const many = 1<<20 + 10
+	b := newBroker(t, "raw", letters)
+	rs := make([]*kgo.Record, many)
+	for i := range rs {
+		rs[i] = &kgo.Record{Topic: "raw", Partition: 0, Value: []byte("x")}
+	}
+	b.write(rs...)
+	b.write(&kgo.Record{Topic: "raw", Partition: 1, Value: []byte("one")}, &kgo.Record{Topic: "raw", Partition: 1, Value: []byte("two")}, &kgo.Record{Topic: "raw", Partition: 1, Value: []byte("three")})
+	b.batch(0, 0, many-1)
+	b.batch(0, 5, 7) // again, and a part of it
+	b.letter(0, 6, "not_json", "x")
+	b.batch(1, 1, 1<<40) // what was behind two and three is gone
+	var lost []string
+	got := b.replay(deadletters.Filter{}, deadletters.ReplayOptions{DryRun: true, Each: func(_ topics.Source, what deadletters.Outcome, err error) {
+		if what == deadletters.Lost {
+			lost = append(lost, err.Error())
+		}
+	}})
+	if d := cmp.Diff(map[deadletters.Outcome]int{deadletters.Replayed: many + 2, deadletters.Lost: 1}, got); d != "" {
+		t.Errorf("counts (-want +got):\n%s", d)
+	}
+	if want := fmt.Sprintf("%d of the records at raw/1 offsets 1 to %d are ", math.MaxInt32-1, 1+math.MaxInt32); len(lost) != 1 || !strings.HasPrefix(lost[0], want) {
+		t.Errorf("lost %q, want %q", lost, want)
+	}
+	one := int64(1)
+	b.replay(deadletters.Filter{Source: deadletters.Source{Topic: "raw", Partition: &one}}, deadletters.ReplayOptions{})
+	if d := cmp.Diff([]string{"=two from raw/1/1", "=three from raw/1/2"}, b.came(1, 3)); d != "" {
+		t.Errorf("came again (-want +got):\n%s", d)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -38,9 +40,6 @@ const (
 	Failed     Outcome = "failed"      // could not be read or written now
 )
 
-// maxBatchRecords bounds what one letter about a batch asks for. The largest batch of a client's default settings has less.
-const maxBatchRecords = 1 << 20
-
 // seekBeyond is how many records are read over to reach the next one that is wanted, before it is sought.
 const seekBeyond = 5000
 
@@ -49,18 +48,16 @@ const seekBeyond = 5000
 // sets, so that this changes nothing. Where a source record is gone, the bad part is taken from its letter, if the letter
 // holds it whole.
 //
+// A letter about a batch asks for all of its records, however many.
+//
 // It returns the number of source records by outcome, which is complete where the error is nil.
 func Replay(ctx context.Context, client []kgo.Opt, topic string, f Filter, o ReplayOptions) (map[Outcome]int, error) {
-	wanted := map[topics.Source]bool{}
+	wanted := map[span]bool{}
 	err := Read(ctx, client, topic, f, func(l *Letter) error {
-		s := l.Source
+		s := span{l.Source, min(max(l.Last, l.Source.Offset), l.Source.Offset+math.MaxInt32)} // a batch counts its offsets so far
 		s.Byte = 0
-		for last := min(l.Last, s.Offset+maxBatchRecords); ; s.Offset++ {
-			wanted[s] = true
-			if s.Offset >= last {
-				return nil
-			}
-		}
+		wanted[s] = true
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -74,14 +71,18 @@ func Replay(ctx context.Context, client []kgo.Opt, topic string, f Filter, o Rep
 	return r.counts, errors.Join(err, r.producer.Flush(ctx))
 }
 
-func (r *replay) run(ctx context.Context, topic string, f Filter, wanted map[topics.Source]bool) error {
-	// By partition, in the order of their offsets.
-	sources := make([]topics.Source, 0, len(wanted))
-	for s := range wanted {
-		sources = append(sources, s)
-	}
-	slices.SortFunc(sources, func(a, b topics.Source) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
+// span is the source records that one letter is about: one, or those of a batch. Many letters may be about the same.
+type span struct {
+	topics.Source
+	last int64 // offset
+}
+
+func (s span) batch() bool { return s.last > s.Offset }
+
+func (r *replay) run(ctx context.Context, topic string, f Filter, wanted map[span]bool) error {
+	// By partition, in the order of their offsets; a record's own letter before that of its batch.
+	sources := slices.SortedFunc(maps.Keys(wanted), func(a, b span) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.last, b.last))
 	})
 	for len(sources) > 0 {
 		n := 1
@@ -118,30 +119,49 @@ func (r *replay) done(s topics.Source, what Outcome, err error) {
 	}
 }
 
-// partition brings back source records of one partition, in the order of their offsets.
-func (r *replay) partition(ctx context.Context, sources []topics.Source) error {
-	first := sources[0]
-	in := &sourceReader{client: r.client, topic: first.Topic, partition: first.Partition}
+// partition brings back source records of one partition, in the order of their offsets, each once.
+func (r *replay) partition(ctx context.Context, sources []span) error {
+	in := &sourceReader{client: r.client, topic: sources[0].Topic, partition: sources[0].Partition}
 	defer in.close()
+	next := int64(0)
 	for _, s := range sources {
-		rec, err := in.at(ctx, s.Offset)
-		switch {
-		case errors.Is(err, errGone):
-			r.gone[s] = true
-			continue
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil:
-			r.done(s, Failed, err)
-			continue
+		var gone int64
+		at := s.Source
+		for at.Offset = max(s.Offset, next); at.Offset <= s.last; at.Offset++ {
+			next = at.Offset + 1
+			what, err := r.record(ctx, in, at)
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case errors.Is(err, errGone) && s.batch():
+				from := at.Offset
+				at.Offset = min(s.last, in.before(from))
+				next = at.Offset + 1
+				gone += next - from
+			case errors.Is(err, errGone):
+				r.gone[at] = true
+			case what != "":
+				r.done(at, what, err)
+			}
 		}
-		if !r.o.Again && slices.ContainsFunc(rec.Headers, func(h kgo.RecordHeader) bool { return h.Key == topics.HeaderReplayed }) {
-			r.done(s, Before, nil)
-			continue
+		if gone > 0 {
+			r.done(s.Source, Lost, fmt.Errorf("%d of the records at %s/%d offsets %d to %d are %w, and their dead letter holds nothing of them", gone, s.Topic, s.Partition, s.Offset, s.last, errGone))
 		}
-		r.write(ctx, s, Replayed, rec.Key, rec.Value, rec.Headers)
 	}
 	return nil
+}
+
+// record writes one source record again. An outcome is what is known of it at once.
+func (r *replay) record(ctx context.Context, in *sourceReader, s topics.Source) (Outcome, error) {
+	rec, err := in.at(ctx, s.Offset)
+	if err != nil {
+		return Failed, err
+	}
+	if !r.o.Again && slices.ContainsFunc(rec.Headers, func(h kgo.RecordHeader) bool { return h.Key == topics.HeaderReplayed }) {
+		return Before, nil
+	}
+	r.write(ctx, s, Replayed, rec.Key, rec.Value, rec.Headers)
+	return "", nil
 }
 
 // letters brings back from the letters what is gone from its topic. A source record may have several letters.
@@ -149,11 +169,7 @@ func (r *replay) letters(ctx context.Context, topic string, f Filter) error {
 	return Read(ctx, r.client, topic, f, func(l *Letter) error {
 		s := l.Source
 		s.Byte = 0
-		if !r.gone[s] {
-			return nil
-		}
-		if l.Last > 0 {
-			r.done(l.Source, Lost, fmt.Errorf("%s/%d offsets %d to %d are %w, and their dead letter holds nothing of them", s.Topic, s.Partition, s.Offset, l.Last, errGone))
+		if !r.gone[s] || l.Last > s.Offset {
 			return nil
 		}
 		if !l.Whole() {
@@ -201,6 +217,17 @@ func (s *sourceReader) close() {
 	if s.cl != nil {
 		s.cl.Close()
 	}
+}
+
+// before is the last offset of those from offset on of which nothing is left, as far as the ends of the partition tell.
+func (s *sourceReader) before(offset int64) int64 {
+	switch {
+	case s.cl == nil || offset >= s.end:
+		return math.MaxInt64
+	case offset < s.first:
+		return s.first - 1
+	}
+	return offset
 }
 
 // at returns the record at an offset. The error is errGone where the topic no longer has it, or never had it in the open.

@@ -2,16 +2,21 @@ package model
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/farcall/farcall/processor/alert"
@@ -44,6 +49,7 @@ var feasible = []string{
 	"abort/running", "crash before commit/running", "crash between commit and Pebble/running", "crash after commit/running",
 	"crash/opening", "crash/restoring", "crash/revoking", "revoke/opening", "revoke/restoring", "revoke/running", "zombie/running",
 	"duplicate/running", "late/running",
+	"write error/opening", "write error/restoring", "write error/running", "write error/revoking",
 }
 
 // task is what detect and triage have in common here.
@@ -147,6 +153,8 @@ type stage struct {
 	committed int           // the group's offset
 	changelog [][]state.Row // by transaction
 	disks     [2]*vfs.MemFS
+	broken    [2]*atomic.Bool // by machine: its disk takes no more writes
+	ended     chan error      // what the process ends with
 	at        int
 	store     *state.Store
 	task      task
@@ -171,6 +179,8 @@ func newHistory(t *testing.T, seed uint64, locator *geo.Locator, met coverage) *
 		}}
 	for _, s := range []*stage{h.detect, h.triage} {
 		s.disks = [2]*vfs.MemFS{vfs.NewCrashableMem(), vfs.NewCrashableMem()}
+		s.broken = [2]*atomic.Bool{{}, {}}
+		s.ended = make(chan error, 1)
 		s.assign("")
 	}
 	return h
@@ -269,20 +279,28 @@ func (h *history) route(r *router, lose bool) {
 // assign opens, restores and checks, as stream does. fault is what happens on the way, "" for nothing.
 func (s *stage) assign(fault string) {
 	h := s.h
-	open := func() {
-		var err error
-		s.store, err = state.Open("state", state.Options{FS: s.disks[s.at], MemTableBytes: 256 << 10, FlushRows: 200})
-		h.check(err)
-	}
+	open := func() { h.check(s.open()) }
 	interrupted := func(kind, phase string) {
 		h.met[kind+"/"+phase]++
-		if kind == "crash" {
+		switch kind {
+		case "crash":
 			s.crash()
-		} else {
+		case "write error":
+			s.breaks()
+		default:
 			h.check(s.store.Close())
 			s.at = 1 - s.at
 		}
 		open()
+	}
+	if fault == "write error/opening" {
+		h.met[fault]++
+		fault = ""
+		s.broken[s.at].Store(true)
+		if err := s.open(); !errors.Is(err, errWrite) {
+			h.fail("%s: opened on a disk that takes no writes: %v", s.name, err)
+		}
+		s.broken[s.at].Store(false)
 	}
 	open()
 	if kind, phase, _ := cut(fault); phase == "opening" {
@@ -326,6 +344,51 @@ func (s *stage) remake() {
 	s.task, err = s.make(s.store, meta.StreamTime)
 	s.h.check(err)
 }
+
+// errWrite is what a broken disk says.
+var errWrite = syscall.EIO
+
+// open opens the store of the machine that the partition is on. Once it is open its manifest is spared: a goroutine of Pebble's
+// that can't write that stands still for ever, with what it has locked (state.TestDiskFull), and a history has many.
+func (s *stage) open() (err error) {
+	broken, spared := s.broken[s.at], new(atomic.Bool)
+	disk := errorfs.Wrap(s.disks[s.at], errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if broken.Load() && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && !(spared.Load() && strings.Contains(op.Path, "MANIFEST")) {
+			return errWrite
+		}
+		return nil
+	}))
+	defer spared.Store(true)
+	s.store, err = state.Open("state", state.Options{FS: disk, MemTableBytes: 256 << 10, FlushRows: 200, Fatal: func(err error) { s.ended <- err }})
+	return err
+}
+
+// breaks lets the disk take no more writes. The flush that meets this ends the process, which leaves what was on the disk.
+func (s *stage) breaks() {
+	h := s.h
+	s.broken[s.at].Store(true)
+	h.check(s.store.Apply(nil, must(s.store.Position()))) // so that there is something to flush
+	h.check(s.store.MaybeFlush(true))
+	s.ends()
+}
+
+// ends waits for the end of a process whose disk is broken.
+func (s *stage) ends() {
+	h := s.h
+	if err := <-s.ended; !errors.Is(err, state.ErrDisk) || !errors.Is(err, errWrite) {
+		h.fail("%s: the process ends with %v", s.name, err)
+	}
+	left := s.disks[s.at].CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 30, 100}[h.rng.IntN(3)], RNG: h.disk})
+	s.store.Rollback()
+	if err := s.store.Close(); !errors.Is(err, state.ErrDisk) {
+		h.fail("%s: the store closes with %v", s.name, err)
+	}
+	s.broken[s.at].Store(false) // the disk that is no more, so that Pebble's goroutines end
+	h.check(s.store.Discard())
+	s.disks[s.at], s.broken[s.at] = left, new(atomic.Bool)
+}
+
+func must(pos state.Position, _ bool) state.Position { return pos }
 
 // crash leaves of the disk what was synced and some of the rest.
 func (s *stage) crash() {
@@ -394,9 +457,15 @@ func (s *stage) turn(fault string) {
 		return
 	}
 	h.check(s.store.Commit(state.Position{Topic: changelogTopic, Next: int64(len(s.changelog))}))
-	if fault == "crash after commit/running" {
+	switch fault {
+	case "crash after commit/running":
 		h.met[fault]++
 		s.crash()
+		s.assign("")
+		return
+	case "write error/running":
+		h.met[fault]++
+		s.breaks()
 		s.assign("")
 		return
 	}
@@ -405,10 +474,19 @@ func (s *stage) turn(fault string) {
 
 // move takes the partition away between two transactions and gives it to the other machine, or back.
 func (s *stage) move(fault string) {
-	if fault == "crash/revoking" {
+	switch fault {
+	case "crash/revoking":
 		s.h.met[fault]++
 		s.crash()
-	} else {
+	case "write error/revoking":
+		s.h.met[fault]++
+		s.broken[s.at].Store(true)
+		s.h.check(s.store.Apply(nil, must(s.store.Position()))) // so that there is something to flush
+		if err := s.store.Close(); !errors.Is(err, state.ErrDisk) {
+			s.h.fail("%s: the store closes with %v", s.name, err)
+		}
+		s.ends()
+	default:
 		s.h.check(s.store.Close())
 	}
 	if s.h.rng.IntN(2) == 0 {

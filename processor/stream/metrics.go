@@ -39,6 +39,8 @@ type Metrics struct {
 
 	mu           sync.Mutex
 	workers      []*worker
+	history      map[int32]map[string]int64 // by partition of triage: account, first pane
+	newest       int64                      // stream time of triage, Unix milliseconds
 	events, tell int64
 }
 
@@ -113,6 +115,33 @@ func (m *Metrics) phase(stage string, from, to phase) {
 	if to != closed {
 		m.Tasks.WithLabelValues(stage, to.String()).Inc()
 	}
+}
+
+// noteHistory takes since when accounts are known to a task of triage, whose stream time is now.
+func (m *Metrics) noteHistory(partition int32, since map[string]int64, now int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.history == nil {
+		m.history = map[int32]map[string]int64{}
+	}
+	m.history[partition] = since
+	m.newest = max(m.newest, now)
+}
+
+// HistoryDays says how many days of history triage has, in this process, by account, "organisation" for all.
+func (m *Metrics) HistoryDays() map[string]int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	days := map[string]int64{"organisation": 0}
+	for _, since := range m.history {
+		for account, pane := range since {
+			if account == "" {
+				account = "organisation"
+			}
+			days[account] = max(days[account], (m.newest/1000-pane)/(24*3600))
+		}
+	}
+	return days
 }
 
 // Health says whether every worker's loop turns, and whether every worker has joined its group and all its partitions run.

@@ -198,7 +198,7 @@ func (s Stages) triage() Stage {
 			cfg := s.Triage
 			cfg.Partition, cfg.Partitions = i.Partition, max(s.Partitions, 1)
 			t, err := triage.NewTask(cfg, i.View, i.StreamTime)
-			return &triageTask{Task: t, s: s}, err
+			return &triageTask{Task: t, s: s, partition: i.Partition}, err
 		},
 	}
 }
@@ -206,8 +206,11 @@ func (s Stages) triage() Stage {
 // triageTask feeds anomalies and sightings to triage and writes the alerts.
 type triageTask struct {
 	*triage.Task
-	s   Stages
-	out *Output
+	s         Stages
+	partition int32
+	out       *Output
+	day       int64 // and accounts that the metrics know of
+	accounts  int
 }
 
 // Alert implements triage.Output.
@@ -262,7 +265,14 @@ func AlertRecord(topic string, a *alert.Alert, version string) (*kgo.Record, err
 	}, nil
 }
 
-func (t *triageTask) Flush() error { return nil }
+func (t *triageTask) Flush() error {
+	// A new day or a new account is seldom; the rest is a comparison.
+	if day, n := t.StreamTime()/(24*3600*1000), t.Accounts(); day != t.day || n != t.accounts {
+		t.day, t.accounts = day, n
+		t.s.Metrics.noteHistory(t.partition, t.History(), t.StreamTime())
+	}
+	return nil
+}
 
 // dataError makes a dead letter of a record of farcall's own topics that can't be read, and lets the rest go on. A record of
 // a newer version is no bad data: a newer member wrote it, and this one must stop rather than drop it.

@@ -81,6 +81,12 @@ func (t trail) before(unit int64) int {
 	return bits.OnesCount64(t.bits >> d)
 }
 
+// last is the newest unit up to unit, and false when there is none.
+func (t trail) last(unit int64) (int64, bool) {
+	u := t.until(unit + 1)
+	return u.end - int64(bits.TrailingZeros64(u.bits)), u.bits != 0
+}
+
 // nearest is how far the nearest two units of two trails lie apart, of this one only those from unit on, and false when
 // there are none.
 func (t trail) nearest(o trail, unit int64) (int64, bool) {

@@ -95,6 +95,10 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 		} else {
 			countries++
 		}
+		if unit, ok := e.panes.last(start / t.width); ok && unit*t.width > c.From.Last {
+			km, _ := geo.Distance(e.name, place)
+			c.From = alert.Journey{Place: e.name, Last: unit * t.width, Hours: (start - unit*t.width) / 3600, Kilometres: int64(km)}
+		}
 		hourKnown = hourKnown || e.hours.near(hourOfWeek(start))
 		c.Places = append(c.Places, alert.Seen{Name: e.name, Days: int64(e.days.before(day)), Last: min(e.last, start)})
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -186,6 +187,12 @@ func (t *Task) known(account string, pane int64) {
 	t.since[strings.Clone(account)] = pane
 	t.view.Set(state.SinceKey(account), binary.AppendVarint([]byte{sinceVersion}, pane))
 }
+
+// Accounts is how many accounts are known, with one more for all together.
+func (t *Task) Accounts() int { return len(t.since) }
+
+// History says since when each account is known, "" for all together: first panes, Unix seconds.
+func (t *Task) History() map[string]int64 { return maps.Clone(t.since) }
 
 const sinceVersion = 1
 
