@@ -67,6 +67,7 @@ func history() Context {
 		Since: pane(51), Days: 36, Places: []Seen{{Name: "US", Days: 34, Last: pane(0)}, {Name: "DE", Days: 2, Last: pane(20)}},
 		Clients: []string{"aws-cli on kali"}, NewClients: []string{"aws-cli on kali"}, Keys: []string{"AKIAEXAMPLE"}, Networks: []string{"AS64500"}, NewNetworks: []string{"AS64500"},
 		Overlap:      Overlap{Place: "US", Hours: 1, Kilometres: 5120},
+		From:         Journey{Place: "US", Last: pane(0) - 2*3600, Hours: 2, Kilometres: 5120},
 		Organisation: topics.Distribution{Visits: 9120, Places: 5, Own: 310, MethodSince: pane(212)}, OrganisationScore: 81.5,
 		AllSince: pane(212), AccountSince: pane(100), Earlier: 1, Labels: []string{"traveller"},
 		Factors: []Factor{
@@ -500,7 +501,11 @@ func TestReason(t *testing.T) {
 	here := example()
 	here.Context = Context{Days: 36, HereDays: 2, Places: []Seen{{Name: "US", Days: 34}}, Clients: []string{"aws-cli on linux"}, Organisation: topics.Distribution{Others: 1204}}
 	only := example()
-	only.Context = Context{Days: 36, HereDays: 36, OrganisationUsual: true}
+	only.Context = Context{Days: 36, HereDays: 36, Organisation: topics.Distribution{Others: 1}}
+	only.Methods[0].New = false
+	several := manyMethods()
+	several.Context = Context{Days: 3, OrganisationUsual: true}
+	several.Methods[4].New = false
 	const none = "the principal has no history; "
 	for _, c := range []struct {
 		name string
@@ -508,11 +513,13 @@ func TestReason(t *testing.T) {
 		want string
 	}{
 		{"all of it", example(), "the principal, seen on 36 days from United States, Germany, was never in Romania before; it was also in United States, at least 5,120 km away, within 1 h; " +
-			"with a client it never used before: aws-cli on kali; nobody else of the organisation is there; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
+			"with a client it never used before: aws-cli on kali; it had not called the method within the window, from anywhere; nobody else of the organisation is there; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
 		{"a sighting alone", sightingAlone(), "the principal, seen on 36 days from United States, Germany, was never in Romania before; with a client it never used before: aws-cli on kali"},
-		{"it was here before", here, "the principal was in Romania on 2 of 36 days before, else in United States; with its usual client; 1,204 others of the organisation are there; " +
+		{"it was here before", here, "the principal was in Romania on 2 of 36 days before, else in United States; with its usual client; it had not called the method within the window, from anywhere; 1,204 others of the organisation are there; " +
 			"iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
-		{"it is always here", only, "the principal was in Romania on 36 of 36 days before; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
+		{"it is always here", only, "the principal was in Romania on 36 of 36 days before; one other of the organisation is there; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
+		{"several methods", several, "the principal, seen on 3 days, was never in Romania before; 11 of its 12 unusual methods it had not called within the window, from anywhere; " +
+			"iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
 		{"never", bare(example()), none + "iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
 		{"never, and no history to show", alone, none + "iam:CreateUser was never called from Romania before"},
 		{"rare, mostly one principal", bare(rareWithGuard()), none + "iam:CreateUser came from Romania in 37 of 4,102 visits in 30 days, 33 of them by one principal (usual: IE 3,001, GB 1,040, RO 37 of 4,102 visits)"},
