@@ -161,6 +161,7 @@ func TestPoison(t *testing.T) {
 type nothing struct{}
 
 func (nothing) Visit(_, _ []byte)             {}
+func (nothing) Pulse(_, _ []byte)             {}
 func (nothing) Sighting(_, _ []byte)          {}
 func (nothing) DeadLetter(*topics.DeadLetter) {}
 

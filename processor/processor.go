@@ -72,7 +72,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 		return err
 	}
 	locator, err := geo.Open(geo.Options{
-		Path: cfg.Geo.Database, CacheEntries: cfg.Geo.CacheEntries, Log: o.Log, OnReload: reloads(o.Metrics.Registry),
+		Path: cfg.Geo.Database, ASNPath: cfg.Geo.ASNDatabase, CacheEntries: cfg.Geo.CacheEntries, Log: o.Log, OnReload: reloads(o.Metrics.Registry),
 	})
 	if err != nil {
 		return err
@@ -160,7 +160,7 @@ func checkTopics(ctx context.Context, client []kgo.Opt, cfg *config.Config, log 
 }
 
 func reloads(reg *prometheus.Registry) func(error) {
-	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "farcall_geo_reloads_total", Help: "Reloads of the geolocation database, by result."}, []string{"result"})
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "farcall_geo_reloads_total", Help: "Reloads of the geolocation databases, by result."}, []string{"result"})
 	reg.MustRegister(c)
 	return func(err error) {
 		if err != nil {

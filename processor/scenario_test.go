@@ -396,6 +396,8 @@ type scenarioOutput struct {
 }
 
 func (o *scenarioOutput) Visit(_, value []byte) { o.records = append(o.records, slices.Clone(value)) }
+func (o *scenarioOutput) Pulse(_, _ []byte)     {}
+
 func (o *scenarioOutput) Sighting(_, value []byte) {
 	o.records = append(o.records, slices.Clone(value))
 }

@@ -35,6 +35,12 @@ func goldens() []golden {
 			func(t *testing.T, v View) (got, want any) { return contents(load(t, v, method, pane)), contents(row) }}
 	}
 	seen := SeenRow{Places: map[string]Span{"DE": {1_690_000_000, 1_699_999_200}, "US": {1_600_000_000, 1_600_000_000}, "aws:us-east-1": {0, 3600}}}
+	pulse := NewPulseRow(472_000, 17)
+	for _, beat := range []int64{472_001, 472_222, 471_999, 470_000} {
+		pulse.Add(beat)
+	}
+	pulse.Told = true
+	turn := TurnRow{Written: 472_223, Count: 4711}
 	meta := Meta{Input: 123_456_789, StreamTime: 1_700_000_123_456, Fingerprint: "detect pane=1h0m0s scope=organisation normaliser=1"}
 	return []golden{
 		paneGolden("pane.v1.hex", paneRow(3, "DE", "US")),
@@ -52,6 +58,32 @@ func goldens() []golden {
 					t.Fatal(err)
 				}
 				return r.Places, seen.Places
+			}},
+		{"pulse.v1.hex", 1, pulseRowVersion,
+			func(v View) { pulse.Stage(v, PulseKey(PulseOfRegion, "123456789012", "eu-central-1")) },
+			func(t *testing.T, v View) (got, want any) {
+				b, err := v.Get(PulseKey(PulseOfRegion, "123456789012", "eu-central-1"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				var r PulseRow
+				if err := r.Decode(b); err != nil {
+					t.Fatal(err)
+				}
+				return []any{r.First, r.Last, r.beats, r.Turn, r.Told}, []any{pulse.First, pulse.Last, pulse.beats, pulse.Turn, pulse.Told}
+			}},
+		{"turn.v1.hex", 1, turnRowVersion,
+			func(v View) { turn.Stage(v) },
+			func(t *testing.T, v View) (got, want any) {
+				b, err := v.Get(TurnKey())
+				if err != nil {
+					t.Fatal(err)
+				}
+				var r TurnRow
+				if err := r.Decode(b); err != nil {
+					t.Fatal(err)
+				}
+				return r, turn
 			}},
 		{"meta.v1.hex", 1, metaVersion,
 			func(v View) { v.Set(metaKey, meta.append(nil)) },

@@ -24,6 +24,7 @@ const (
 	prefixException = 'x' // exception id → exception
 	prefixCap       = 'k' // one row: how many alerts there were
 	prefixSince     = 'o' // account, or nothing for all → first pane
+	prefixPulse     = 'u' // what speaks → in which beats; alone: the turn
 )
 
 // ErrRow is wrapped by every error about the bytes of a row.

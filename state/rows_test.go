@@ -462,7 +462,7 @@ func TestPaneKeys(t *testing.T) {
 }
 
 func TestOtherKeys(t *testing.T) {
-	keys := map[string][]byte{"pane": PaneKey([]byte("m"), 0, 0), "seen": SeenKey([]byte("m")), "alert": AlertKey("0123"), "position": positionKey, "meta": metaKey}
+	keys := map[string][]byte{"pane": PaneKey([]byte("m"), 0, 0), "seen": SeenKey([]byte("m")), "alert": AlertKey("0123"), "pulse": PulseKey(PulseOfAccount, "m", ""), "position": positionKey, "meta": metaKey}
 	first := map[byte]string{}
 	for what, k := range keys {
 		if other, taken := first[k[0]]; taken && k[0] != systemPrefix {

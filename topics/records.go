@@ -17,6 +17,7 @@ const (
 	KindException  Kind = 4
 	KindVerdict    Kind = 5
 	KindRetraction Kind = 6
+	KindPulse      Kind = 7
 )
 
 func (k Kind) String() string {
@@ -33,6 +34,8 @@ func (k Kind) String() string {
 		return "verdict"
 	case KindRetraction:
 		return "retraction"
+	case KindPulse:
+		return "pulse"
 	}
 	return "unknown"
 }
@@ -138,6 +141,7 @@ type Evidence struct {
 	OnBehalfOf               string
 	InvokedBy                string
 	Address, UserAgent       string // sourceIPAddress and userAgent as written
+	Network, NetworkName     string // of the address: "AS<number>" and whose it is; "" without an ASN database
 	VPCEndpointID            string
 	ErrorCode, ErrorMessage  string
 	RequestParameters        string // JSON, cut at MaxRequestBytes
@@ -229,12 +233,13 @@ func (v *Visit) Decode(b []byte) error {
 }
 
 // texts lists the text fields of the evidence in wire order.
-func (e *Evidence) texts() [26]*string {
-	return [26]*string{
+func (e *Evidence) texts() [28]*string {
+	return [28]*string{
 		&e.EventID, &e.SharedEventID, &e.EventSource, &e.EventName, &e.EventType, &e.EventCategory, &e.Region,
 		&e.Account, &e.PrincipalAccount, &e.IdentityType, &e.ARN, &e.PrincipalID, &e.UserName, &e.AccessKeyID,
 		&e.SessionName, &e.IssuerARN, &e.SourceIdentity, &e.OnBehalfOf, &e.InvokedBy, &e.Address, &e.UserAgent,
 		&e.VPCEndpointID, &e.ErrorCode, &e.ErrorMessage, &e.GeoBuild, &e.Source.Topic,
+		&e.Network, &e.NetworkName,
 	}
 }
 

@@ -34,6 +34,7 @@ func (a *Anomaly) encode() []byte    { return a.Append(nil, nil) }
 func (e *Exception) encode() []byte  { return e.Append(nil) }
 func (v *Verdict) encode() []byte    { return v.Append(nil) }
 func (r *Retraction) encode() []byte { return r.Append(nil) }
+func (p *Pulse) encode() []byte      { return p.Append(nil) }
 
 func fresh(k Kind) record {
 	switch k {
@@ -49,18 +50,20 @@ func fresh(k Kind) record {
 		return &Verdict{}
 	case KindRetraction:
 		return &Retraction{}
+	case KindPulse:
+		return &Pulse{}
 	}
 	panic(fmt.Sprintf("kind %d", k))
 }
 
 func allKinds() []Kind {
-	return []Kind{KindVisit, KindSighting, KindAnomaly, KindException, KindVerdict, KindRetraction}
+	return []Kind{KindVisit, KindSighting, KindAnomaly, KindException, KindVerdict, KindRetraction, KindPulse}
 }
 
 func newestVersion(k Kind) byte {
 	return map[Kind]byte{
 		KindVisit: visitVersion, KindSighting: sightingVersion, KindAnomaly: anomalyVersion,
-		KindException: exceptionVersion, KindVerdict: verdictVersion, KindRetraction: retractionVersion,
+		KindException: exceptionVersion, KindVerdict: verdictVersion, KindRetraction: retractionVersion, KindPulse: pulseVersion,
 	}[k]
 }
 
@@ -80,6 +83,7 @@ func fullVisit() *Visit {
 			Address: "175.45.176.1", UserAgent: "aws-cli/2.15.0", VPCEndpointID: "vpce-0a1b2c3d", ErrorCode: "AccessDenied",
 			ErrorMessage: "not authorised", RequestParameters: `{"userName":"mallory"}`,
 			Resources: []string{"arn:aws:iam::123456789012:user/mallory", ""}, MFA: No, ReadOnly: Yes, GeoBuild: "2026-01-01",
+			Network: "AS64496", NetworkName: "Example Hosting",
 		},
 	}
 }
@@ -130,6 +134,10 @@ func fullRetraction() *Retraction {
 	}
 }
 
+func fullPulse() *Pulse {
+	return &Pulse{Account: "123456789012", Region: "eu-central-1", Topic: "cloudtrail", Partition: 7, Pane: 1_699_999_200, EventTime: 1_700_000_100_000}
+}
+
 // goldens are records as each version wrote them. Entries and files of old versions stay for ever.
 func goldens() []golden {
 	return []golden{
@@ -145,6 +153,8 @@ func goldens() []golden {
 		{"verdict-bare.v1.hex", KindVerdict, 1, &Verdict{Principal: "p", AlertID: "a"}},
 		{"retraction.v1.hex", KindRetraction, 1, fullRetraction()},
 		{"retraction-bare.v1.hex", KindRetraction, 1, &Retraction{Method: "m", Place: "DE", Principal: "p"}},
+		{"pulse.v1.hex", KindPulse, 1, fullPulse()},
+		{"pulse-bare.v1.hex", KindPulse, 1, &Pulse{Topic: "t"}},
 	}
 }
 
@@ -304,6 +314,8 @@ func TestRoundTrip(t *testing.T) {
 					must = append(must, &r.ID)
 				case *Verdict:
 					must = append(must, &r.Principal, &r.AlertID)
+				case *Pulse:
+					must = append(must, &r.Topic)
 				case *Retraction:
 					must = append(must, &r.Method, &r.Place, &r.Principal)
 					r.From, r.To = min(r.From, r.To), max(r.From, r.To)
@@ -361,7 +373,7 @@ func stringFields(v reflect.Value, path string, fn func(path string, field refle
 }
 
 func TestEveryTextIsClipped(t *testing.T) {
-	for _, r := range []record{fullVisit(), fullSighting(), fullAnomaly(), fullException(), fullVerdict(), fullRetraction()} {
+	for _, r := range []record{fullVisit(), fullSighting(), fullAnomaly(), fullException(), fullVerdict(), fullRetraction(), fullPulse()} {
 		fields := 0
 		stringFields(reflect.ValueOf(r).Elem(), "", func(path string, f reflect.Value) {
 			fields++
@@ -399,8 +411,8 @@ func TestEveryTextIsClipped(t *testing.T) {
 				})
 			}
 		})
-		if want := map[Kind]int{KindVisit: 4 + 26 + 2, KindSighting: 3 + 4 + 26 + 2, KindAnomaly: 1 + 4 + 26 + 2,
-			KindException: 10, KindVerdict: 4, KindRetraction: 5}[KindOf(r.encode())]; fields != want {
+		if want := map[Kind]int{KindVisit: 4 + 28 + 2, KindSighting: 3 + 4 + 28 + 2, KindAnomaly: 1 + 4 + 28 + 2,
+			KindException: 10, KindVerdict: 4, KindRetraction: 5, KindPulse: 3}[KindOf(r.encode())]; fields != want {
 			t.Errorf("%T has %d text fields, this test knows %d", r, fields, want)
 		}
 	}
@@ -552,6 +564,7 @@ func TestImpossibleValues(t *testing.T) {
 		"retraction from nowhere": &Retraction{Method: "m", Principal: "p"},
 		"retraction of nobody":    &Retraction{Method: "m", Place: "DE"},
 		"retraction of no time":   &Retraction{Method: "m", Place: "DE", Principal: "p", From: 1},
+		"pulse from nowhere":      &Pulse{Account: "a", Region: "r"},
 		"bad visit inside":        &Anomaly{Level: Rare},
 	} {
 		b := r.encode()
@@ -694,7 +707,7 @@ func TestPrincipalHash(t *testing.T) {
 
 func TestWords(t *testing.T) {
 	for want, got := range map[string]fmt.Stringer{
-		"visit": KindVisit, "sighting": KindSighting, "anomaly": KindAnomaly, "exception": KindException, "verdict": KindVerdict, "retraction": KindRetraction, "unknown": Kind(99),
+		"visit": KindVisit, "sighting": KindSighting, "anomaly": KindAnomaly, "exception": KindException, "verdict": KindVerdict, "retraction": KindRetraction, "pulse": KindPulse, "unknown": Kind(99),
 		"allowed": Allowed, "denied": Denied, "allowed and denied": Allowed | Denied, "none": Outcome(0),
 		"timely": Timely, "late": Late, "imported": Imported,
 		"UNSEEN": Unseen, "RARE": Rare, "INFREQUENT": Infrequent, "FREQUENT": Frequent, "UNKNOWN": Level(0),
@@ -765,3 +778,4 @@ func FuzzAnomaly(f *testing.F)    { fuzz(f, KindAnomaly) }
 func FuzzException(f *testing.F)  { fuzz(f, KindException) }
 func FuzzVerdict(f *testing.F)    { fuzz(f, KindVerdict) }
 func FuzzRetraction(f *testing.F) { fuzz(f, KindRetraction) }
+func FuzzPulse(f *testing.F)      { fuzz(f, KindPulse) }

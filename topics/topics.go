@@ -99,7 +99,7 @@ func Declare(o Options) []Topic {
 	listed := map[string]string{"cleanup.policy": "compact", "message.timestamp.type": "CreateTime", "max.message.bytes": "1048588"}
 	ts := []Topic{
 		{Name: n.Visits, Partitions: o.Partitions, Configs: stream(o.Retention), Fixed: true,
-			Why: "visits from route to detect, keyed by method: what makes the distribution of a method live in one place"},
+			Why: "visits and pulses from route to detect, keyed by method: what makes the distribution of a method live in one place"},
 		{Name: n.Principals, Partitions: o.Partitions, Configs: stream(o.Retention), Fixed: true,
 			Why: "sightings and anomalies to triage, keyed by principal: one topic, so that its order is the order, live and replayed"},
 		{Name: n.Alerts, Partitions: 8, Configs: stream(o.AlertRetention),

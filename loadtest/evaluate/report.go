@@ -41,7 +41,7 @@ func writeReport(path string, e *evaluation) error {
 	markdown := func(f func(table.Writer, []run), of []run) string {
 		t := table.NewWriter()
 		f(t, of)
-		return t.RenderMarkdown() + "\n"
+		return t.RenderMarkdown()
 	}
 	models := ""
 	if len(runs[0].Models) > 0 {
@@ -49,13 +49,10 @@ func writeReport(path string, e *evaluation) error {
 	}
 	rep := reported{evaluation: e, HeldOut: heldOut(runs),
 		Engines: markdown(engineTable, runs), Kinds: markdown(kindTable, runs), KindsAt: markdown(kindBudgetTable, runs), Noise: markdown(noiseTable, runs), Models: models, Home: homeText(runs),
-		TuneSeeds: strings.Trim(fmt.Sprint(tuneSeeds), "[]")}
+		TuneSeeds: strings.ReplaceAll(strings.Trim(fmt.Sprint(tuneSeeds), "[]"), " ", ", ")}
 	var names, seeds, tune []string
 	events, seconds, scans := 0, 0.0, []float64{}
 	for _, r := range runs {
-		if !slices.Contains(names, r.World) {
-			names = append(names, r.World)
-		}
 		if s := fmt.Sprint(r.Seed); !slices.Contains(seeds, s) {
 			seeds = append(seeds, s)
 		}
@@ -68,21 +65,25 @@ func writeReport(path string, e *evaluation) error {
 		tune = append(tune, w.name)
 	}
 	slices.Sort(scans)
-	rep.Worlds, rep.Seeds, rep.TuneWorlds = strings.Join(names, ", "), strings.Join(seeds, ", "), strings.Join(tune, ", ")
+	rep.Seeds, rep.TuneWorlds = strings.Join(seeds, ", "), strings.Join(tune, ", ")
 	rep.Events, rep.Speed = thousands(events), thousands(int(float64(events)/seconds))
 	rep.Scan = fmt.Sprintf("%.0f to %.0f s", scans[0], scans[len(scans)-1])
 	rep.PerRun = rep.Incidents / len(runs)
-	for _, n := range names {
+	for _, w := range worlds {
 		var of []run
 		for _, r := range runs {
-			if r.World == n {
+			if r.World == w.name {
 				of = append(of, r)
 			}
 		}
-		rep.PerWorld = append(rep.PerWorld, section{n, markdown(engineTable, of)})
-		w, _ := worldOf(n)
+		if len(of) == 0 {
+			continue
+		}
+		names = append(names, w.name)
+		rep.PerWorld = append(rep.PerWorld, section{w.name, markdown(engineTable, of)})
 		rep.Assumed = append(rep.Assumed, assumed(&w))
 	}
+	rep.Worlds = strings.Join(names, ", ")
 	t, err := template.New("report").Parse(reportText)
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
@@ -133,16 +134,16 @@ func assumed(w *world) string {
 			also = append(also, fmt.Sprintf(text, n))
 		}
 	}
-	add(w.movers, "%.1f people move to another country a month")
-	add(float64(w.openings), "%.0f offices open")
-	add(w.automation, "%.1f new machine roles and")
-	add(w.services, "%.1f new services a week")
-	add(float64(w.regions), "%.0f new regions")
-	add(w.nights, "%.0f nights of trouble a week")
-	add(100*w.wrongHomes, "%.0f %% of the home lines a month in a neighbour country for 2 to 10 days")
-	add(100*w.roaming, "%.0f %% roam")
-	add(100*w.twoHomes, "%.0f %% have a second home abroad")
-	add(100*w.duplicates, "%.0f %% second deliveries")
+	add(w.movers, "movers to another country %.1f a month")
+	add(float64(w.openings), "offices opened %.0f")
+	add(w.automation, "new machine roles %.1f a week")
+	add(w.services, "new services %.1f a week")
+	add(float64(w.regions), "new regions %.0f")
+	add(w.nights, "nights of trouble %.0f a week")
+	add(100*w.wrongHomes, "home lines that a month puts into a neighbour country for 2 to 10 days %.0f %%")
+	add(100*w.roaming, "people who roam %.0f %%")
+	add(100*w.twoHomes, "people with a second home abroad %.0f %%")
+	add(100*w.duplicates, "second deliveries %.0f %%")
 	return fmt.Sprintf("| %s | %d | %d | %.0f %% | %.1f | %.0f %% | %.1f | %s |", w.name, w.principals, w.offices, 100*w.remote, w.trips, 100*w.vpn, w.joiners, strings.Join(also, "; "))
 }
 

@@ -45,6 +45,9 @@ func ParseBrief(doc []byte) (Brief, error) {
 	if i := d.AWS.CloudTrail.UserIdentity.SessionContext.SessionIssuer; i != nil {
 		b.Role = RoleName(i.ARN)
 	}
+	if b.Method == "" { // a notice of silence is about none
+		b.Method = d.Rule.Name
+	}
 	for _, m := range d.Farcall.Methods {
 		b.Methods = append(b.Methods, m.Name)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/segmentio/encoding/json"
 
+	"github.com/farcall/farcall/processor/geo"
 	"github.com/farcall/farcall/topics"
 )
 
@@ -90,6 +91,14 @@ type (
 		Address string  `json:"address"`
 		IP      string  `json:"ip,omitempty"`
 		Geo     *ecsGeo `json:"geo,omitempty"`
+		AS      *ecsAS  `json:"as,omitempty"`
+	}
+	ecsAS struct {
+		Number       uint32           `json:"number"`
+		Organisation *ecsOrganisation `json:"organization,omitempty"`
+	}
+	ecsOrganisation struct {
+		Name string `json:"name"`
 	}
 	ecsGeo struct {
 		CountryISOCode string `json:"country_iso_code"`
@@ -377,6 +386,12 @@ func (a *Alert) ECS(version string) ([]byte, error) {
 	}
 	if !strings.HasPrefix(v.Place, "aws:") {
 		doc.Source.Geo = &ecsGeo{v.Place, PlaceName(v.Place)}
+	}
+	if number, ok := geo.ParseNetwork(e.Network); ok {
+		doc.Source.AS = &ecsAS{Number: number}
+		if e.NetworkName != "" {
+			doc.Source.AS.Organisation = &ecsOrganisation{e.NetworkName}
+		}
 	}
 	if e.UserAgent != "" {
 		doc.UserAgent = &ecsUserAgent{e.UserAgent}

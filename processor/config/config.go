@@ -124,9 +124,11 @@ type State struct {
 type Geo struct {
 	// MaxMind DB file with countries or cities, reloaded when it changes. Empty: the embedded database.
 	Database string `yaml:"database" env:"DATABASE"`
+	// MaxMind DB file with autonomous systems (GeoLite2-ASN, DB-IP ASN, ipinfo), reloaded when it changes. Empty: nothing is known of networks.
+	ASNDatabase string `yaml:"asn_database" env:"ASN_DATABASE"`
 	// Addresses that each task of route remembers, 64 bytes each, 1 to 1048576.
 	CacheEntries int `yaml:"cache_entries" env:"CACHE_ENTRIES"`
-	// How often the file is looked at for a change, 1s to 24h.
+	// How often the files are looked at for a change, 1s to 24h.
 	ReloadEvery time.Duration `yaml:"reload_every" env:"RELOAD_EVERY"`
 }
 
@@ -170,6 +172,8 @@ type Detect struct {
 	LookBack time.Duration `yaml:"look_back" env:"LOOK_BACK"`
 	// Least method score that is forwarded to triage, 0 to 100.
 	Floor float64 `yaml:"floor" env:"FLOOR"`
+	// How many times its longest pause of 30 days an account, a region of one or a raw partition may be silent before a notice says so, 1 to 100; never before 6 panes or hours, and not in its first week. 0: nobody listens.
+	Silence float64 `yaml:"silence" env:"SILENCE"`
 	// Principals and panes held in memory by all partitions of detect together, about 50 bytes each, 1024 to 1073741824.
 	CacheEntries int `yaml:"cache_entries" env:"CACHE_ENTRIES"`
 }
@@ -182,6 +186,10 @@ type Triage struct {
 	Threshold float64 `yaml:"threshold" env:"THRESHOLD"`
 	// Most alerts in 15 minutes of stream time, over the group, 0 to 1000000; 0: no cap. Critical ones go out, others are held back.
 	Cap int `yaml:"cap" env:"CAP"`
+	// Networks that anyone can rent a machine or a tunnel in, such as AS64496: one that is new to a principal adds to the score. Needs geo.asn_database.
+	HostingNetworks []string `yaml:"hosting_networks" env:"HOSTING_NETWORKS"`
+	// Texts in the names of organisations whose networks count likewise, found anywhere in the name and in any case. The default is a guess at the trade by its name.
+	HostingNames []string `yaml:"hosting_names" env:"HOSTING_NAMES"`
 }
 
 // Stream are the settings of the transactional loop.
@@ -232,8 +240,8 @@ func Default() Config {
 		State:   State{Dir: "farcall-state", CacheBytes: 64 << 20, MemTablesBytes: 64 << 20, RestoreBytes: 16 << 20, Restores: 2},
 		Geo:     Geo{CacheEntries: geo.DefaultCacheEntries, ReloadEvery: time.Minute},
 		Route:   Route{Workers: 1, Start: "earliest", OnOffsetOutOfRange: "fail", Skew: r.Skew, Late: r.Late, RecordBytes: lim.RecordBytes, Depth: lim.Depth, ExpandedBytes: lim.ExpandedBytes, MemoryEntries: r.MemoryEntries, MaxBadShare: 0.5},
-		Detect:  Detect{Workers: 1, Scope: r.Scope, Pane: d.Pane, Window: d.Window, LookBack: d.LookBack, Floor: d.Floor, CacheEntries: d.CacheEntries},
-		Triage:  Triage{Workers: 1, Threshold: tr.Threshold, Cap: tr.Cap},
+		Detect:  Detect{Workers: 1, Scope: r.Scope, Pane: d.Pane, Window: d.Window, LookBack: d.LookBack, Floor: d.Floor, Silence: d.Silence, CacheEntries: d.CacheEntries},
+		Triage:  Triage{Workers: 1, Threshold: tr.Threshold, Cap: tr.Cap, HostingNetworks: []string{}, HostingNames: tr.HostingNames},
 		Stream:  Stream{CommitInterval: 100 * time.Millisecond, CommitStretch: 300 * time.Millisecond, SessionTimeout: 10 * time.Second, TransactionTimeout: 10 * time.Second, RestoreStall: 3 * time.Minute, FetchMaxBytes: 4 << 20},
 		Console: Console{Listen: "127.0.0.1:9464"},
 		Log:     Log{Level: "info", Format: "text"},
@@ -323,6 +331,9 @@ func (c *Config) Warnings() (ws []string) {
 	}
 	return ws
 }
+
+// minHostingName is the shortest text that says something of a name.
+const minHostingName = 3
 
 // Validate reports every illegal setting and combination at once.
 func (c *Config) Validate() error {
@@ -443,7 +454,23 @@ func (c *Config) Validate() error {
 		}
 	}
 	score("detect.floor", c.Detect.Floor)
+	if s := c.Detect.Silence; !(s == 0 || s >= 1 && s <= 100) {
+		bad("detect.silence", "%g is neither 0 nor within 1 to 100", s)
+	}
 	score("triage.threshold", c.Triage.Threshold)
+	for _, n := range c.Triage.HostingNetworks {
+		if _, ok := geo.ParseNetwork(n); !ok {
+			bad("triage.hosting_networks", "%q is no network such as AS64496", n)
+		}
+	}
+	for _, n := range c.Triage.HostingNames {
+		if len(strings.TrimSpace(n)) < minHostingName {
+			bad("triage.hosting_names", "%q has fewer than %d characters and would be found in names of all kinds", n, minHostingName)
+		}
+	}
+	if len(c.Triage.HostingNetworks) > 0 && c.Geo.ASNDatabase == "" && slices.Contains(c.Stages, "route") {
+		bad("triage.hosting_networks", "without geo.asn_database no network is known, and the list is for nothing")
+	}
 	between("triage.cap", int64(c.Triage.Cap), 0, 1_000_000)
 	if c.Detect.Floor > c.Triage.Threshold {
 		bad("triage.threshold", "%g lies below detect.floor, %g: anomalies between them never reach triage", c.Triage.Threshold, c.Detect.Floor)
@@ -490,21 +517,26 @@ func (c *Config) TopicOptions() topics.Options {
 // RouteConfig is the settings of route.
 func (c *Config) RouteConfig() route.Config {
 	return route.Config{
-		Pane: c.Detect.Pane, Skew: c.Route.Skew, Late: c.Route.Late, Scope: c.Detect.Scope, Ignore: c.Route.Ignore, MemoryEntries: c.Route.MemoryEntries,
+		Pane: c.Detect.Pane, Skew: c.Route.Skew, Late: c.Route.Late, Scope: c.Detect.Scope, Ignore: c.Route.Ignore, Pulses: c.Detect.Silence > 0, MemoryEntries: c.Route.MemoryEntries,
 		Limits: cloudtrail.Limits{RecordBytes: c.Route.RecordBytes, Depth: c.Route.Depth, ExpandedBytes: c.Route.ExpandedBytes},
 	}
 }
 
 // DetectConfig is the settings of detect.
 func (c *Config) DetectConfig() detect.Config {
-	return detect.Config{Pane: c.Detect.Pane, Window: c.Detect.Window, LookBack: c.Detect.LookBack, Floor: c.Detect.Floor, CacheEntries: max(1<<10, c.Detect.CacheEntries/int(c.Topics.Partitions))}
+	return detect.Config{Pane: c.Detect.Pane, Window: c.Detect.Window, LookBack: c.Detect.LookBack, Floor: c.Detect.Floor, Silence: c.Detect.Silence, CacheEntries: max(1<<10, c.Detect.CacheEntries/int(c.Topics.Partitions))}
 }
 
 // TriageConfig is the settings of triage.
 func (c *Config) TriageConfig() triage.Config {
+	var networks []string
+	for _, n := range c.Triage.HostingNetworks {
+		networks = append(networks, strings.ToUpper(n))
+	}
 	return triage.Config{
-		Threshold: c.Triage.Threshold, Pane: c.Detect.Pane, Window: c.Detect.Window, LookBack: c.Detect.LookBack,
-		Cap: c.Triage.Cap, Partitions: c.Topics.Partitions,
+		HostingNetworks: networks,
+		Threshold:       c.Triage.Threshold, Pane: c.Detect.Pane, Window: c.Detect.Window, LookBack: c.Detect.LookBack,
+		Cap: c.Triage.Cap, Partitions: c.Topics.Partitions, HostingNames: c.Triage.HostingNames,
 	}
 }
 

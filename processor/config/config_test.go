@@ -84,7 +84,7 @@ func other() Config {
 		Topics: Topics{Raw: []string{"trail", "trail.eu"}, Prefix: "fc", Partitions: 8, Replication: 3, Retention: 72 * time.Hour, AlertRetention: 48 * time.Hour},
 		Memory: Memory{BudgetBytes: 2 << 30},
 		State:  State{Dir: "/var/lib/farcall", Slot: "pod-3", CacheBytes: 1 << 30, MemTablesBytes: 256 << 20, RestoreBytes: 8 << 20, Restores: 3},
-		Geo:    Geo{Database: "GeoLite2-Country.mmdb", CacheEntries: 4096, ReloadEvery: 90 * time.Second},
+		Geo:    Geo{Database: "GeoLite2-Country.mmdb", ASNDatabase: "GeoLite2-ASN.mmdb", CacheEntries: 4096, ReloadEvery: 90 * time.Second},
 		Route: Route{
 			Workers: 2, Start: "latest", OnOffsetOutOfRange: "earliest", Skew: time.Minute, Late: 2 * time.Hour, RecordBytes: 2 << 20, Depth: 100, ExpandedBytes: 32 << 20, MemoryEntries: 5000,
 			Ignore: []route.Rule{
@@ -92,8 +92,8 @@ func other() Config {
 				{Name: "data", Category: "Data"},
 			},
 		},
-		Detect:  Detect{Workers: 3, Scope: "account", Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Floor: 12.5, CacheEntries: 80_000},
-		Triage:  Triage{Workers: 4, Threshold: 62.5, Cap: 40},
+		Detect:  Detect{Workers: 3, Scope: "account", Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Floor: 12.5, Silence: 4.5, CacheEntries: 80_000},
+		Triage:  Triage{Workers: 4, Threshold: 62.5, Cap: 7, HostingNetworks: []string{"AS64496", "as64497"}, HostingNames: []string{"cloud"}},
 		Stream:  Stream{CommitInterval: 50 * time.Millisecond, CommitStretch: 250 * time.Millisecond, SessionTimeout: 20 * time.Second, TransactionTimeout: 15 * time.Second, RestoreStall: time.Minute, FetchMaxBytes: 8 << 20},
 		Console: Console{Listen: "0.0.0.0:9000", TokenFile: "token", CertFile: "console.pem", KeyFile: "console.key"},
 		Log:     Log{Level: "debug", Format: "json"},
@@ -133,9 +133,9 @@ func TestDefaultIsValid(t *testing.T) {
 	if d := cmp.Diff(whole, c.DetectConfig()); d != "" {
 		t.Errorf("detect: %s", d)
 	}
-	alone := triage.DefaultConfig() // of one task, which has all the cap if it is alone
-	alone.Partitions = c.Topics.Partitions
-	if d := cmp.Diff(alone, c.TriageConfig()); d != "" {
+	all := triage.DefaultConfig() // of one task, which has all the alerts if it is alone
+	all.Partitions = c.Topics.Partitions
+	if d := cmp.Diff(all, c.TriageConfig()); d != "" {
 		t.Errorf("triage: %s", d)
 	}
 	if d := cmp.Diff(topics.DefaultOptions(), c.TopicOptions()); d != "" {
@@ -235,9 +235,20 @@ var rules = []rule{
 	{"window of years", func(c *Config) { c.Detect.Window = 10_000 * time.Hour }, []string{"detect.window: 10000h0m0s is outside"}},
 	{"look back past the window", func(c *Config) { c.Detect.LookBack = 31 * 24 * time.Hour }, []string{"detect.look_back: 744h0m0s is outside"}},
 	{"negative floor", func(c *Config) { c.Detect.Floor = -1 }, []string{"detect.floor: -1 is outside 0 to 100"}},
+	{"silence at once", func(c *Config) { c.Detect.Silence = 0.5 }, []string{"detect.silence: 0.5 is neither 0 nor"}},
+	{"nobody listens", func(c *Config) { c.Detect.Silence = 0 }, nil},
 	{"no number", func(c *Config) { c.Detect.Floor, c.Triage.Threshold = math.NaN(), math.NaN() }, []string{"detect.floor: NaN is outside", "triage.threshold: NaN is outside"}},
 	{"threshold past the curve", func(c *Config) { c.Triage.Threshold = 101 }, []string{"triage.threshold: 101 is outside"}},
 	{"threshold below the floor", func(c *Config) { c.Triage.Threshold = 5 }, []string{"triage.threshold: 5 lies below detect.floor"}},
+	{"negative cap", func(c *Config) { c.Triage.Cap = -1 }, []string{"triage.cap: -1 is outside"}},
+	{"networks by bare number", func(c *Config) {
+		c.Geo.ASNDatabase, c.Triage.HostingNetworks = "asn.mmdb", []string{"AS64496", "64497", "AS0"}
+	}, []string{`triage.hosting_networks: "64497" is no network such as AS64496`, `triage.hosting_networks: "AS0" is no`}},
+	{"networks that nobody knows", func(c *Config) { c.Triage.HostingNetworks = []string{"AS64496"} }, []string{"triage.hosting_networks: without geo.asn_database"}},
+	{"networks that another process knows", func(c *Config) {
+		c.Triage.HostingNetworks, c.Stages = []string{"AS64496"}, []string{"triage"}
+	}, nil},
+	{"a name that is in every name", func(c *Config) { c.Triage.HostingNames = []string{"vpn", " a "} }, []string{`triage.hosting_names: " a " has fewer than 3`}},
 	{"small cache of windows", func(c *Config) { c.Detect.CacheEntries = 1 }, []string{"detect.cache_entries: 1 is outside"}},
 	{"hasty session", func(c *Config) { c.Stream.SessionTimeout = time.Second }, []string{"stream.session_timeout: 1s is outside"}},
 	{"endless transaction", func(c *Config) { c.Stream.TransactionTimeout = time.Hour }, []string{"stream.transaction_timeout: 1h0m0s is outside"}},
@@ -507,10 +518,11 @@ func TestConversions(t *testing.T) {
 		r.Limits.RecordBytes != 2<<20 || r.Limits.Depth != 100 || r.Limits.ExpandedBytes != 32<<20 {
 		t.Errorf("route: %+v", r)
 	}
-	if d := cmp.Diff(detect.Config{Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Floor: 12.5, CacheEntries: 80_000 / 8}, c.DetectConfig()); d != "" {
+	if d := cmp.Diff(detect.Config{Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Floor: 12.5, Silence: 4.5, CacheEntries: 80_000 / 8}, c.DetectConfig()); d != "" {
 		t.Errorf("detect: %s", d)
 	}
-	if d := cmp.Diff(triage.Config{Threshold: 62.5, Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Cap: 40, Partitions: 8}, c.TriageConfig()); d != "" {
+	if d := cmp.Diff(triage.Config{Threshold: 62.5, Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Cap: 7, Partitions: 8,
+		HostingNetworks: []string{"AS64496", "AS64497"}, HostingNames: []string{"cloud"}}, c.TriageConfig()); d != "" {
 		t.Errorf("triage: %s", d)
 	}
 	if d := cmp.Diff(topics.Options{Prefix: "fc", Partitions: 8, Retention: 72 * time.Hour, AlertRetention: 48 * time.Hour}, c.TopicOptions()); d != "" {

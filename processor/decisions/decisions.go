@@ -142,6 +142,9 @@ func Find(ctx context.Context, client []kgo.Opt, names topics.Names, id string) 
 
 // Decide brings a verdict to the task that owns the principal.
 func Decide(ctx context.Context, client []kgo.Opt, names topics.Names, v *topics.Verdict) error {
+	if v.Principal == "" {
+		return fmt.Errorf("alert %s is about no principal: a silence is not benign or malicious, it ends", v.AlertID)
+	}
 	cl, err := kgo.NewClient(append(slices.Clone(client), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))...)
 	if err != nil {
 		return err

@@ -23,13 +23,15 @@ type Config struct {
 	LookBack time.Duration
 	// Floor is the least method score that is forwarded to triage.
 	Floor float64
+	// Silence is how many times its longest pause a thing may be silent before that is told; 0: nobody listens.
+	Silence float64
 	// CacheEntries bounds the windows kept in memory: principals and panes, about 50 bytes each.
 	CacheEntries int
 }
 
 // DefaultConfig has hourly panes over 30 days.
 func DefaultConfig() Config {
-	return Config{Pane: time.Hour, Window: 30 * 24 * time.Hour, LookBack: 24 * time.Hour, Floor: 10, CacheEntries: 1 << 20}
+	return Config{Pane: time.Hour, Window: 30 * 24 * time.Hour, LookBack: 24 * time.Hour, Floor: 10, Silence: 3, CacheEntries: 1 << 20}
 }
 
 // Fingerprint spells the settings that rows depend on.
@@ -77,7 +79,8 @@ type Task struct {
 	tally   []topics.PlaceCount
 	names   map[string]string
 
-	expiry expiry
+	expiry  expiry
+	silence silence
 }
 
 // NewTask makes the task of a partition whose restored rows are in view. streamTime is that of the meta row. It reads no rows: a
@@ -295,6 +298,7 @@ func (t *Task) Flush() {
 		w.dirty = false
 	}
 	t.touched = t.touched[:0]
+	t.silence.flush(t.view)
 	cost := 0
 	for e := t.lru.Front(); e != nil; {
 		w := e.Value.(*window)

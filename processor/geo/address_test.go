@@ -208,7 +208,7 @@ func (s *spy) detail(addr netip.Addr, _ *Detail) { s.asked = append(s.asked, add
 func TestNoDatabaseIsAskedAboutSpecialAddresses(t *testing.T) {
 	l := open(t, nil, Options{NoAWSPrefixes: true})
 	db := &spy{}
-	l.use(db, "spy")
+	l.use(func(d *database) { d.source, d.places = db, "spy" })
 	k := l.NewLookup()
 	r := rand.New(rand.NewPCG(9, 10))
 

@@ -15,10 +15,13 @@ import (
 	"github.com/phuslu/iploc"
 )
 
-// database is one loaded country database. It never changes; a reload makes another.
+// database is what look-ups answer from: a country database, and one of networks if the user has one. It never changes; a
+// reload of either makes another.
 type database struct {
 	source
-	build string
+	places   string       // build of the source
+	networks *asnDatabase // nil: no address has a network
+	build    string       // of everything that answers depend on
 }
 
 // source answers for public addresses that are not AWS's, IPv4 never in IPv6 form. It is safe for concurrent use.
@@ -145,29 +148,14 @@ const maxLeavesPerNode = 16
 // readCountries walks the tree and fills m.countries.
 func (m *mmdb) readCountries() error {
 	var path []any // the country path of this database, once a record has shown it
-	leaves := maxLeavesPerNode * (m.reader.Metadata.NodeCount + 1)
-	for r := range m.reader.Networks(maxminddb.IncludeNetworksWithoutData()) {
-		if err := r.Err(); err != nil {
-			return err
-		}
-		if leaves == 0 {
-			return errors.New("the search tree does not end")
-		}
-		leaves--
-		if !r.Found() {
-			continue
-		}
-		offset := uint32(r.Offset())
+	err := eachRecord(m.reader, func(offset uint32, r maxminddb.Result) error {
 		if _, ok := m.countries[offset]; ok {
-			continue
+			return nil
 		}
 		if path != nil {
 			id, err := decodeCountry(r, path)
-			if err != nil {
-				return err
-			}
 			m.countries[offset] = id
-			continue
+			return err
 		}
 		var id placeID
 		for _, p := range countryPaths {
@@ -181,6 +169,10 @@ func (m *mmdb) readCountries() error {
 			}
 		}
 		m.countries[offset] = id
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	if path == nil {
 		return fmt.Errorf("no record of this database of type %s names a country, in country.iso_code, country_code or country",
@@ -189,24 +181,48 @@ func (m *mmdb) readCountries() error {
 	return nil
 }
 
+// eachRecord walks the tree and calls do for every network that has a record, so for most records more than once.
+func eachRecord(reader *maxminddb.Reader, do func(offset uint32, r maxminddb.Result) error) error {
+	leaves := maxLeavesPerNode * (reader.Metadata.NodeCount + 1)
+	for r := range reader.Networks(maxminddb.IncludeNetworksWithoutData()) {
+		if err := r.Err(); err != nil {
+			return err
+		}
+		if leaves == 0 {
+			return errors.New("the search tree does not end")
+		}
+		leaves--
+		if !r.Found() {
+			continue
+		}
+		if err := do(uint32(r.Offset()), r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // decodeCountry returns noPlace if the path leads nowhere or to something that is no country. Its errors are those of a
 // damaged file.
 func decodeCountry(r maxminddb.Result, path []any) (placeID, error) {
 	var code string
-	err := r.DecodePath(&code, path...)
-	var damaged maxminddb.InvalidDatabaseError
-	if errors.As(err, &damaged) {
-		return noPlace, err
-	}
-	if err != nil {
-		return noPlace, nil // something else than text, such as the map that country is in MaxMind's form
-	}
-	return countryID(code), nil
+	err := decodePath(r, &code, path) // leaves alone what is no text, such as the map that country is in MaxMind's form
+	return countryID(code), err
 }
 
-// build names a database in records: its type and the day that it was built.
-func (m *mmdb) build() string {
-	return label(m.reader.Metadata.DatabaseType) + " " + m.reader.Metadata.BuildTime().UTC().Format(time.DateOnly)
+// decodePath leaves v alone if the path leads nowhere or to something of another type. Its errors are those of a damaged file.
+func decodePath(r maxminddb.Result, v any, path []any) error {
+	err := r.DecodePath(v, path...)
+	var damaged maxminddb.InvalidDatabaseError
+	if errors.As(err, &damaged) {
+		return err
+	}
+	return nil
+}
+
+// buildOf names a database in records: its type and the day that it was built.
+func buildOf(r *maxminddb.Reader) string {
+	return label(r.Metadata.DatabaseType) + " " + r.Metadata.BuildTime().UTC().Format(time.DateOnly)
 }
 
 // maxLabelBytes bounds the database type, which is part of every record that names the build.

@@ -7,6 +7,8 @@
 //
 //	This site or product includes IP2Location LITE data available from https://lite.ip2location.com.
 //
+// A second file of that form may name the network of each address, and whose it is (GeoLite2-ASN, DB-IP ASN, ipinfo).
+//
 // Addresses that AWS owns are recognised before any country database is asked, by the list in data/. Their country is
 // only the one that their region stands in, and would make each EC2 instance and NAT gateway a traveller.
 //

@@ -18,6 +18,9 @@ type Place struct {
 	Name string
 	// Country is Name if that is a country, and "" for an address that AWS owns.
 	Country string
+	// Network is the autonomous system of the address, "AS64496", and Organisation whose it is, as the database of networks
+	// has it. Both are empty without such a database, and for an address that AWS owns: its place says whose it is.
+	Network, Organisation string
 }
 
 // Detail is what is known of an address beyond its place. Fields that the database does not have are empty, and those
@@ -59,15 +62,17 @@ type Options struct {
 	// Path is a MaxMind DB file with countries or cities. Empty: the embedded database. The file is held in memory,
 	// together with a few bytes for each of its records.
 	Path string
+	// ASNPath is a MaxMind DB file with autonomous systems, held like the other. Empty: no address has a network.
+	ASNPath string
 	// NoAWSPrefixes turns off the recognition of addresses that AWS owns: they then get the country of their region.
 	NoAWSPrefixes bool
 	// CacheEntries is the size of the cache of each Lookup, rounded up to a power of two; an entry takes 64 bytes.
 	// 0: DefaultCacheEntries.
 	CacheEntries int
-	// Log gets a line when the file changed. nil: no log.
+	// Log gets a line when a file changed. nil: no log.
 	Log *slog.Logger
-	// OnReload is called by Watch, from its goroutine: with nil for each new database in use, and when the file of the one
-	// in use is back; with the error, once for each change, when the file can't be used.
+	// OnReload is called by Watch, from its goroutine: with nil for each new database in use, and when the file of one
+	// in use is back; with the error, once for each change, when a file can't be used.
 	OnReload func(err error)
 }
 
@@ -81,11 +86,11 @@ type Locator struct {
 	closed    chan struct{}
 
 	mu    sync.Mutex // held during a poll
-	watch watchState
+	files []*watchedFile
 }
 
-// Open loads the database that the options name, or the embedded one, which takes 100 ms because it unpacks its IPv6
-// half. It fails if the file can't be read, is damaged, or has no countries, and if CacheEntries is out of range.
+// Open loads the databases that the options name. The embedded one takes 100 ms because it unpacks its IPv6 half. It fails
+// if a file can't be read, is damaged, or has no countries, or no networks, and if CacheEntries is out of range.
 func Open(opts Options) (*Locator, error) {
 	if opts.CacheEntries == 0 {
 		opts.CacheEntries = DefaultCacheEntries
@@ -105,40 +110,71 @@ func Open(opts Options) (*Locator, error) {
 		l.aws = aws
 	}
 	if opts.Path == "" {
-		l.use(newEmbedded(), embeddedBuild)
-		return l, nil
+		l.use(func(db *database) { db.source, db.places = newEmbedded(), embeddedBuild })
+	} else {
+		l.files = append(l.files, &watchedFile{name: "database", path: opts.Path, open: openPlaces})
 	}
-	stamp, err := l.load()
-	if err != nil {
-		return nil, fmt.Errorf("geo: database %s: %w", opts.Path, err)
+	if opts.ASNPath != "" {
+		l.files = append(l.files, &watchedFile{name: "ASN database", path: opts.ASNPath, open: openNetworks})
 	}
-	l.watch.inUse = stamp
+	for _, f := range l.files {
+		stamp, err := l.load(f)
+		if err != nil {
+			return nil, fmt.Errorf("geo: %s %s: %w", f.name, f.path, err)
+		}
+		f.inUse = stamp
+	}
 	return l, nil
 }
 
-// load reads the file at Path and puts it in use. On an error nothing has changed.
-func (l *Locator) load() (fileStamp, error) {
-	data, stamp, err := readDatabase(l.opts.Path)
-	if err != nil {
-		return fileStamp{}, err
-	}
+// openPlaces and openNetworks open the content of a file, and return what puts it in use.
+
+func openPlaces(data []byte) (func(*database), error) {
 	m, err := openMMDB(data)
 	if err != nil {
+		return nil, err
+	}
+	return func(db *database) { db.source, db.places = m, buildOf(m.reader) }, nil
+}
+
+func openNetworks(data []byte) (func(*database), error) {
+	a, err := openASN(data)
+	return func(db *database) { db.networks = a }, err
+}
+
+// load reads a file and puts it in use. On an error nothing has changed.
+func (l *Locator) load(f *watchedFile) (fileStamp, error) {
+	data, stamp, err := readDatabase(f.path)
+	if err != nil {
 		return fileStamp{}, err
 	}
-	l.use(m, m.build())
+	change, err := f.open(data)
+	if err != nil {
+		return fileStamp{}, err
+	}
+	l.use(change)
 	return stamp, nil
 }
 
-func (l *Locator) use(s source, build string) {
-	if l.aws != nil {
-		build += ", aws " + l.aws.date
+// use puts a changed copy of the database in use. Nobody else may call it at the time.
+func (l *Locator) use(change func(*database)) {
+	var db database
+	if old := l.current.Load(); old != nil {
+		db = *old
 	}
-	l.current.Store(&database{s, build})
+	change(&db)
+	db.build = db.places
+	if db.networks != nil {
+		db.build += ", " + db.networks.build
+	}
+	if l.aws != nil {
+		db.build += ", aws " + l.aws.date
+	}
+	l.current.Store(&db)
 }
 
-// Build names the database in use and the list of AWS's ranges, such as "GeoLite2-Country 2026-11-01, aws 2026-08-22"
-// or "iploc v1.0.20260915, aws 2026-08-22". Two builds may give an address different places.
+// Build names the databases in use and the list of AWS's ranges, such as "iploc v1.0.20260915, aws 2026-08-22" or
+// "GeoLite2-Country 2026-11-01, GeoLite2-ASN 2026-11-01, aws 2026-08-22". Two builds may give an address different places.
 func (l *Locator) Build() string { return l.current.Load().build }
 
 // Close ends Watch. Look-ups still work on what is in memory. It always returns nil.
@@ -170,10 +206,18 @@ type Lookup struct {
 // cached fills one cache line. Longer addresses are looked up each time: an IPv6 address takes at most 45 bytes, so
 // these are lists, zones and junk.
 type cached struct {
-	size  uint8 // of the address; 0: an empty entry
-	kind  Kind
-	place placeID
-	text  [60]byte
+	size uint8 // of the address; 0: an empty entry
+	text [maxCachedBytes]byte
+	found
+}
+
+const maxCachedBytes = 55
+
+// found is what was found of an address, in numbers.
+type found struct {
+	kind    Kind
+	place   placeID
+	network uint32 // index into asnDatabase.all
 }
 
 // Locate says where an address is: an IP address, a list of them, or whatever else sourceIPAddress holds. It allocates
@@ -187,17 +231,15 @@ func (k *Lookup) Locate(address string) Place {
 		clear(k.cache)
 		k.db = db
 	}
-	if len(address) == 0 || len(address) > len(cached{}.text) {
-		kind, id := k.locator.find(k.db, address)
-		return k.locator.place(kind, id)
+	if len(address) == 0 || len(address) > maxCachedBytes {
+		return k.locator.spell(k.db, k.locator.find(k.db, address))
 	}
 	e := &k.cache[maphash.String(k.seed, address)&uint64(len(k.cache)-1)]
 	if string(e.text[:e.size]) != address {
-		kind, id := k.locator.find(k.db, address)
-		e.kind, e.place = kind, id
+		e.found = k.locator.find(k.db, address)
 		e.size = uint8(copy(e.text[:], address))
 	}
-	return k.locator.place(e.kind, e.place)
+	return k.locator.spell(k.db, e.found)
 }
 
 // Build names the database that the latest answer came from. During a reload it may differ from that of the Locator.
@@ -207,8 +249,7 @@ func (k *Lookup) Build() string { return k.db.build }
 // and allocates.
 func (l *Locator) Detail(address string) Detail {
 	db := l.current.Load()
-	kind, id := l.find(db, address)
-	d := Detail{Place: l.place(kind, id)}
+	d := Detail{Place: l.spell(db, l.find(db, address))}
 	if d.Country == "" {
 		return d
 	}
@@ -218,27 +259,36 @@ func (l *Locator) Detail(address string) Detail {
 	return d
 }
 
-// find reads an address and asks first the list of AWS's ranges, then the database.
-func (l *Locator) find(db *database, address string) (Kind, placeID) {
+// find reads an address and asks first the list of AWS's ranges, then the databases.
+func (l *Locator) find(db *database, address string) found {
 	kind, addr := read(address)
 	if !addr.IsValid() {
-		return kind, noPlace
+		return found{kind: kind}
 	}
 	if l.aws != nil {
 		if id := l.aws.find(addr); id != noPlace {
 			if kind != List {
 				kind = AWSOwned
 			}
-			return kind, id
+			return found{kind: kind, place: id}
 		}
 	}
-	return kind, db.country(addr)
+	f := found{kind: kind, place: db.country(addr)}
+	if db.networks != nil {
+		f.network = db.networks.find(addr)
+	}
+	return f
 }
 
-func (l *Locator) place(kind Kind, id placeID) Place {
-	if id >= firstRegion {
-		return Place{Kind: kind, Name: l.aws.places[id-firstRegion].name}
+func (l *Locator) spell(db *database, f found) Place {
+	if f.place >= firstRegion {
+		return Place{Kind: f.kind, Name: l.aws.places[f.place-firstRegion].name}
 	}
-	p := &countryPlaces[id]
-	return Place{Kind: kind, Name: p.name, Country: p.country}
+	c := &countryPlaces[f.place]
+	p := Place{Kind: f.kind, Name: c.name, Country: c.country}
+	if f.network != 0 {
+		n := &db.networks.all[f.network]
+		p.Network, p.Organisation = n.name, n.organisation
+	}
+	return p
 }

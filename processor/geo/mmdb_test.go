@@ -268,7 +268,7 @@ func FuzzDatabase(f *testing.F) {
 			}
 			m.detail(addr, new(Detail))
 		}
-		m.build()
+		buildOf(m.reader)
 	})
 }
 

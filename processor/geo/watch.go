@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// DefaultPoll is how often Watch looks at the file if it is not told.
+// DefaultPoll is how often Watch looks at the files if it is not told.
 const DefaultPoll = 10 * time.Second
 
-// Watch looks at the database file once in each interval, and puts a changed one in use, until the context is cancelled
-// or the Locator closed. It blocks. Without a Path there is nothing to watch, and it returns at once.
+// Watch looks at the database files once in each interval, and puts a changed one in use, until the context is cancelled
+// or the Locator closed. It blocks. Without files there is nothing to watch, and it returns at once.
 //
 // A changed file is read when two looks in a row found it the same, so that one being written is left alone. If it
 // can't be used, or is gone, the old database stays in use, and that is logged and reported once for each change.
 func (l *Locator) Watch(ctx context.Context, every time.Duration) {
-	if l.opts.Path == "" {
+	if len(l.files) == 0 {
 		return
 	}
 	if every <= 0 {
@@ -38,9 +38,12 @@ func (l *Locator) Watch(ctx context.Context, every time.Duration) {
 	}
 }
 
-// watchState is what Watch remembers between two looks.
-type watchState struct {
-	inUse   fileStamp // the file that the database in use was read from
+// watchedFile is a database file, and what Watch remembers of it between two looks.
+type watchedFile struct {
+	name, path string
+	open       func(data []byte) (use func(*database), err error)
+
+	inUse   fileStamp // the content that the database in use was read from
 	changed fileStamp // another one, seen once
 	refused fileStamp // one that could not be used
 }
@@ -48,38 +51,43 @@ type watchState struct {
 func (l *Locator) poll() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	w := &l.watch
-	now := stampOf(l.opts.Path)
+	for _, f := range l.files {
+		l.look(f)
+	}
+}
+
+func (l *Locator) look(f *watchedFile) {
+	now := stampOf(f.path)
 	switch {
-	case now.equal(w.inUse):
-		w.changed = fileStamp{}
-		if w.refused.known() {
-			w.refused = fileStamp{}
-			l.opts.Log.Info("geo database file is back", "path", l.opts.Path, "build", l.Build())
+	case now.equal(f.inUse):
+		f.changed = fileStamp{}
+		if f.refused.known() {
+			f.refused = fileStamp{}
+			l.opts.Log.Info("geo "+f.name+" file is back", "path", f.path, "build", l.Build())
 			l.report(nil)
 		}
 		return
-	case now.equal(w.refused):
+	case now.equal(f.refused):
 		return
-	case !now.equal(w.changed):
-		w.changed = now
+	case !now.equal(f.changed):
+		f.changed = now
 		return
 	}
-	w.changed = fileStamp{}
+	f.changed = fileStamp{}
 	old := l.Build()
-	stamp, err := l.load()
+	stamp, err := l.load(f)
 	if errors.Is(err, errChanging) {
 		return
 	}
 	if err != nil {
-		w.refused = now
-		err = fmt.Errorf("geo: database %s: %w", l.opts.Path, err)
-		l.opts.Log.Warn("geo database file can't be used; the old one stays in use", "error", err, "build", old)
+		f.refused = now
+		err = fmt.Errorf("geo: %s %s: %w", f.name, f.path, err)
+		l.opts.Log.Warn("geo "+f.name+" file can't be used; the old one stays in use", "error", err, "build", old)
 		l.report(err)
 		return
 	}
-	w.inUse, w.refused = stamp, fileStamp{}
-	l.opts.Log.Info("geo database reloaded", "path", l.opts.Path, "old", old, "build", l.Build())
+	f.inUse, f.refused = stamp, fileStamp{}
+	l.opts.Log.Info("geo "+f.name+" reloaded", "path", f.path, "old", old, "build", l.Build())
 	l.report(nil)
 }
 

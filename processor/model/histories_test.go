@@ -138,6 +138,7 @@ type router struct {
 }
 
 func (r *router) Visit(_, value []byte)    { r.visits = append(r.visits, bytes.Clone(value)) }
+func (r *router) Pulse(_, _ []byte)        {}
 func (r *router) Sighting(_, value []byte) { r.sightings = append(r.sightings, bytes.Clone(value)) }
 func (r *router) DeadLetter(d *topics.DeadLetter) {
 	r.letters = append(r.letters, d.Reason+" "+coordinates(d.Source.Partition, d.Source.Offset))

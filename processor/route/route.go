@@ -26,13 +26,15 @@ type Config struct {
 	Scope  string
 	Ignore []Rule
 	Limits cloudtrail.Limits
+	// Pulses says whether signs of life are told, for detect to notice who falls silent.
+	Pulses bool
 	// MemoryEntries bounds the presences remembered per raw partition, about 20 bytes each.
 	MemoryEntries int
 }
 
 // DefaultConfig are the settings for most.
 func DefaultConfig() Config {
-	return Config{Pane: time.Hour, Skew: 5 * time.Minute, Late: time.Hour, Scope: "organisation", Limits: cloudtrail.DefaultLimits(), MemoryEntries: 1 << 20}
+	return Config{Pane: time.Hour, Skew: 5 * time.Minute, Late: time.Hour, Scope: "organisation", Limits: cloudtrail.DefaultLimits(), Pulses: true, MemoryEntries: 1 << 20}
 }
 
 // Raw is one raw record.
@@ -46,6 +48,7 @@ type Raw struct {
 // Output takes what route tells. Slices are valid during the call only.
 type Output interface {
 	Visit(key, value []byte)
+	Pulse(key, value []byte)
 	Sighting(key, value []byte)
 	DeadLetter(d *topics.DeadLetter)
 }
@@ -65,6 +68,7 @@ type Stats struct {
 	Presences int64 // told: visits of any method
 	Repeats   int64 // told before
 	Sightings int64
+	Pulses    int64
 	Skipped   map[string]int64 // by kind: recognised, but not events
 	Refused   map[string]int64 // by reason: dead letters
 	Ignored   map[string]int64 // by rule
@@ -88,6 +92,7 @@ type Task struct {
 	rules   []compiled
 	visits  *told
 	seen    *told
+	pulses  pulses
 	clients clients
 	horizon int64
 	stats   *Stats
@@ -108,7 +113,7 @@ func NewTask(cfg Config, locator *geo.Locator, now func() time.Time, horizon int
 	t := &Task{
 		cfg: cfg, pane: int64(cfg.Pane / time.Second), now: now, dec: cloudtrail.NewDecoder(cfg.Limits),
 		look: locator.NewLookup(), horizon: horizon, stats: stats,
-		visits: newTold(cfg.MemoryEntries), seen: newTold(cfg.MemoryEntries), clients: clients{},
+		visits: newTold(cfg.MemoryEntries), seen: newTold(cfg.MemoryEntries), clients: clients{}, pulses: pulses{},
 	}
 	for _, r := range cfg.Ignore {
 		c, err := r.compile()
@@ -173,6 +178,11 @@ func (t *Task) Event(e *cloudtrail.Event) {
 		return
 	}
 	t.fine = true
+	sec := e.TimeMillis / 1000
+	pane := sec - ((sec%t.pane)+t.pane)%t.pane
+	if t.cfg.Pulses { // of what is ignored too: whoever is not judged is alive all the same
+		t.pulse(e, pane)
+	}
 	t.method = e.AppendMethod(t.method[:0])
 	t.principal = e.AppendPrincipal(t.principal[:0])
 	if rule := t.ignored(e); rule != "" {
@@ -187,8 +197,6 @@ func (t *Task) Event(e *cloudtrail.Event) {
 		t.stats.NoPlace[kind]++
 		return
 	}
-	sec := e.TimeMillis / 1000
-	pane := sec - ((sec%t.pane)+t.pane)%t.pane
 	outcome := topics.Allowed
 	if e.Denied() {
 		outcome = topics.Denied
@@ -197,7 +205,7 @@ func (t *Task) Event(e *cloudtrail.Event) {
 	if t.cfg.Scope == "account" {
 		scope = e.Account()
 	}
-	sighted := t.firstSighting(e, pane, place.Name)
+	sighted := t.firstSighting(e, pane, &place)
 	first := t.firstVisit(scope, t.method, place.Name, pane, outcome)
 	if !first {
 		t.stats.Repeats++
@@ -205,7 +213,7 @@ func (t *Task) Event(e *cloudtrail.Event) {
 	if !sighted && !first {
 		return
 	}
-	v := t.visit(e, scope, pane, place.Name, outcome)
+	v := t.visit(e, scope, pane, &place, outcome)
 	t.buf = v.Append(t.buf[:0])
 	if len(t.buf) > topics.MaxVisitBytes {
 		if first {
@@ -263,9 +271,10 @@ func (t *Task) ignored(e *cloudtrail.Event) string {
 	return ""
 }
 
-func (t *Task) firstSighting(e *cloudtrail.Event, pane int64, place string) bool {
+func (t *Task) firstSighting(e *cloudtrail.Event, pane int64, place *geo.Place) bool {
 	t.hashed = append(t.hashed[:0], t.principal...)
-	t.hashed = append(append(t.hashed, 0), place...)
+	t.hashed = append(append(t.hashed, 0), place.Name...)
+	t.hashed = append(append(t.hashed, 0), place.Network...)
 	t.hashed = append(append(t.hashed, 0), t.clients.name(e.UserAgent)...)
 	t.hashed = append(append(t.hashed, 0), longTerm(e.UserIdentity.AccessKeyID)...)
 	return t.seen.first(pane, xxhash.Sum64(t.hashed))
@@ -281,7 +290,7 @@ func longTerm(key string) string {
 
 // tellSighting tells triage of the visit v, whose encoded form is in t.buf.
 func (t *Task) tellSighting(e *cloudtrail.Event, v *topics.Visit) {
-	s := topics.Sighting{Client: t.clients.name(e.UserAgent), KeyID: longTerm(e.UserIdentity.AccessKeyID), Visit: *v}
+	s := topics.Sighting{Network: v.Evidence.Network, Client: t.clients.name(e.UserAgent), KeyID: longTerm(e.UserIdentity.AccessKeyID), Visit: *v}
 	t.stats.Sightings++
 	t.more = s.Append(t.more[:0], t.buf)
 	t.out.Sighting(s.Key(), t.more)
@@ -312,7 +321,7 @@ func (t *Task) quiet(e *cloudtrail.Event) topics.Quiet {
 }
 
 // visit is what is told of an event. It is valid until the next.
-func (t *Task) visit(e *cloudtrail.Event, scope string, pane int64, place string, outcome topics.Outcome) *topics.Visit {
+func (t *Task) visit(e *cloudtrail.Event, scope string, pane int64, place *geo.Place, outcome topics.Outcome) *topics.Visit {
 	id := &e.UserIdentity
 	t.resources = t.resources[:0]
 	for i := range e.Resources[:min(len(e.Resources), topics.MaxResources)] {
@@ -322,7 +331,7 @@ func (t *Task) visit(e *cloudtrail.Event, scope string, pane int64, place string
 	src.Byte = e.Offset
 	v := &t.told
 	*v = topics.Visit{
-		Scope: scope, Method: string(t.method), Principal: string(t.principal), Place: place, Pane: pane, Outcome: outcome, Quiet: t.quiet(e), Horizon: t.horizon,
+		Scope: scope, Method: string(t.method), Principal: string(t.principal), Place: place.Name, Pane: pane, Outcome: outcome, Quiet: t.quiet(e), Horizon: t.horizon,
 		Evidence: topics.Evidence{
 			EventTime: e.TimeMillis, Delivered: t.raw.Timestamp, Source: src,
 			EventID: e.EventID, SharedEventID: e.SharedEventID, EventSource: e.EventSource, EventName: e.EventName,
@@ -331,6 +340,7 @@ func (t *Task) visit(e *cloudtrail.Event, scope string, pane int64, place string
 			IdentityType: id.Type, ARN: id.ARN, PrincipalID: id.PrincipalID, UserName: id.UserName, AccessKeyID: id.AccessKeyID,
 			SessionName: e.SessionName(), IssuerARN: id.SessionContext.SessionIssuer.ARN, SourceIdentity: e.SourceIdentity(),
 			OnBehalfOf: id.OnBehalfOf.UserID, InvokedBy: id.InvokedBy, Address: e.SourceIPAddress, UserAgent: e.UserAgent,
+			Network: place.Network, NetworkName: place.Organisation,
 			VPCEndpointID: e.VPCEndpointID, ErrorCode: e.ErrorCode, ErrorMessage: e.ErrorMessage,
 			RequestParameters: string(e.RequestParameters), Resources: t.resources,
 			MFA: answer(id.SessionContext.Attributes.MFAAuthenticated), GeoBuild: t.look.Build(),

@@ -55,6 +55,7 @@ type toldBy struct {
 	visits    []topics.Visit // of methods
 	presences []topics.Visit // of any method
 	sightings []topics.Sighting
+	pulses    []topics.Pulse
 	letters   []string
 }
 
@@ -71,6 +72,17 @@ func (o *toldBy) Visit(key, value []byte) {
 	} else {
 		o.visits = append(o.visits, v)
 	}
+}
+
+func (o *toldBy) Pulse(key, value []byte) {
+	var p topics.Pulse
+	if err := p.Decode(slices.Clone(value)); err != nil {
+		o.t.Fatal(err)
+	}
+	if string(key) != topics.AnyMethod {
+		o.t.Errorf("a pulse has the key %q", key)
+	}
+	o.pulses = append(o.pulses, p)
 }
 
 func (o *toldBy) Sighting(key, value []byte) {
@@ -281,7 +293,7 @@ func TestNoMethodIsAnyMethod(t *testing.T) {
 	} {
 		r := newRouter(t, DefaultConfig())
 		out := &toldBy{t: t}
-		r.task.Record(&Raw{Timestamp: noon.UnixMilli(), Value: []byte(e)}, out)
+		r.task.Record(&Raw{Source: topics.Source{Topic: "cloudtrail"}, Timestamp: noon.UnixMilli(), Value: []byte(e)}, out)
 		if len(out.presences) != len(out.visits) {
 			t.Errorf("%d visits of any method, %d of a method, letters %v", len(out.presences), len(out.visits), out.letters)
 		}

@@ -47,7 +47,7 @@ type Options struct {
 	TempDir string // default the system's
 	Log     *slog.Logger
 	Now     func() time.Time
-	// Alert takes each alert in its final version, once its stay is over.
+	// Alert takes each alert in its final version, ordered by when it began.
 	Alert func(*alert.Alert) error
 	// Progress, if set, is told how far the scan is: bytes read of all bytes on disk, then visits judged of all.
 	Progress func(step string, done, total int64)
@@ -106,6 +106,7 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.Route.Pulses = false // files end, and nobody is silent for it
 	if o.Progress == nil {
 		o.Progress = func(string, int64, int64) {}
 	}
@@ -133,6 +134,8 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 		default:
 		}
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	go func() { done <- scan(ctx, o, files, tmp, sum) }()
 	select {
 	case err = <-done:
@@ -140,6 +143,7 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 			err = diskError(tmp, err)
 		}
 	case err = <-broken:
+		stop() // it must not begin with the next step, and make the folder anew
 		sum, err = newSummary(), diskError(tmp, err) // the other is still being written
 	}
 	gone := tmp + ".gone"
@@ -180,6 +184,9 @@ func scan(ctx context.Context, o Options, files []file, tmp string, sum *Summary
 	defer sorted.Close()
 	began := time.Now()
 	if err := read(ctx, o, files, sorted, sum); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
 		return err
 	}
 	sum.Read = time.Since(began)
@@ -420,6 +427,9 @@ func (s *shard) Visit(_, value []byte) {
 	s.put(s.visit.Evidence.EventTime, value)
 }
 
+// Pulse implements route.Output.
+func (s *shard) Pulse(_, _ []byte) {}
+
 // Sighting implements route.Output.
 func (s *shard) Sighting(_, value []byte) {
 	if err := s.sighting.Decode(value); err != nil {
@@ -563,9 +573,17 @@ func (f *final) advance(at int64) error {
 		return nil
 	}
 	f.next = at + time.Hour.Milliseconds()
+	// One that is over waits for those that began before it.
+	oldest := int64(math.MaxInt64)
+	ends := func(a *alert.Alert) bool { return a.Last+triage.StayGap.Milliseconds() < at }
+	for _, a := range f.pending {
+		if !ends(a) {
+			oldest = min(oldest, a.First)
+		}
+	}
 	var over []*alert.Alert
 	for id, a := range f.pending {
-		if a.Last+triage.StayGap.Milliseconds() < at {
+		if ends(a) && a.First < oldest {
 			over = append(over, a)
 			delete(f.pending, id)
 		}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/farcall/farcall/processor/detect"
 )
 
 // Metrics are the figures of a process. Every drop has a reason; nothing is lost silently.
@@ -27,8 +29,11 @@ type Metrics struct {
 	Dropped            *prometheus.CounterVec   // stage, reason: dead letters and everything else that raises nothing
 	PassedOver         *prometheus.CounterVec   // stage
 
-	Events        *prometheus.CounterVec // kind of source address
-	Told          *prometheus.CounterVec // record: visit, presence, sighting
+	Events     *prometheus.CounterVec // kind of source address
+	StreamTime *prometheus.GaugeVec   // stage, topic, partition
+	Silent     *prometheus.GaugeVec   // what: account, region, partition; only in the process that hears the pulses
+
+	Told          *prometheus.CounterVec // record: visit, presence, sighting, pulse
 	Repeats       prometheus.Counter
 	Ratio         prometheus.Gauge       // events per record told
 	Visits        *prometheus.CounterVec // verdict
@@ -77,6 +82,8 @@ func NewMetrics() *Metrics {
 	m.Dropped = counter("dropped_total", "What was read and raises nothing, by reason; dead letters carry the stage's reason. Aborted attempts included.", "stage", "reason")
 	m.PassedOver = counter("passed_over_records_total", "Input records never read: their offsets were gone, or on_offset_out_of_range is latest.", "stage")
 	m.Events = counter("events_total", "CloudTrail events read, by kind of source address.", "kind")
+	m.StreamTime = gauge("stream_time_seconds", "Newest event time of a partition's committed input, as a Unix time; only while the partition is here.", "stage", "topic", "partition")
+	m.Silent = gauge("silent", "Accounts, regions and raw partitions that were told to have fallen silent and have not spoken since.", "what")
 	m.Told = counter("told_total", "Records that route wrote for presences.", "record")
 	m.Visits = counter("visits_total", "Visits received by detect, by verdict.", "verdict")
 	m.Triaged = counter("triaged_total", "Records received by triage, by verdict.", "verdict")
@@ -105,6 +112,13 @@ func (m *Metrics) told(events, records int64) {
 	if m.tell > 0 {
 		m.Ratio.Set(float64(m.events) / float64(m.tell))
 	}
+}
+
+// silent shows who is silent.
+func (m *Metrics) silent(now detect.Silent) {
+	m.Silent.WithLabelValues("account").Set(float64(now.Accounts))
+	m.Silent.WithLabelValues("region").Set(float64(now.Regions))
+	m.Silent.WithLabelValues("partition").Set(float64(now.Partitions))
 }
 
 // phase moves a partition from one phase to another in the gauge.

@@ -87,6 +87,8 @@ func (t *routeTask) breaker(bad int64) error {
 
 func (t *routeTask) Visit(key, value []byte) { t.produce(t.s.Names.Visits, key, value) }
 
+func (t *routeTask) Pulse(key, value []byte) { t.produce(t.s.Names.Visits, key, value) }
+
 func (t *routeTask) Sighting(key, value []byte) { t.produce(t.s.Names.Principals, key, value) }
 
 func (t *routeTask) DeadLetter(d *topics.DeadLetter) {
@@ -122,8 +124,9 @@ func (t *routeTask) Flush() error {
 	m.Told.WithLabelValues("presence").Add(float64(now.Presences - was.Presences))
 	m.Told.WithLabelValues("sighting").Add(float64(now.Sightings - was.Sightings))
 	m.Repeats.Add(float64(now.Repeats - was.Repeats))
-	m.told(now.Events-was.Events, now.Visits-was.Visits+now.Presences-was.Presences+now.Sightings-was.Sightings)
-	was.Visits, was.Presences, was.Sightings, was.Repeats, was.Events = now.Visits, now.Presences, now.Sightings, now.Repeats, now.Events
+	m.Told.WithLabelValues("pulse").Add(float64(now.Pulses - was.Pulses))
+	m.told(now.Events-was.Events, now.Visits-was.Visits+now.Presences-was.Presences+now.Sightings-was.Sightings+now.Pulses-was.Pulses)
+	was.Visits, was.Presences, was.Sightings, was.Pulses, was.Repeats, was.Events = now.Visits, now.Presences, now.Sightings, now.Pulses, now.Repeats, now.Events
 	return nil
 }
 
@@ -145,8 +148,11 @@ type detectTask struct {
 }
 
 func (t *detectTask) Process(r *kgo.Record, out *Output) error {
-	if topics.KindOf(r.Value) == topics.KindRetraction {
+	switch topics.KindOf(r.Value) {
+	case topics.KindRetraction:
 		return t.retract(r, out)
+	case topics.KindPulse:
+		return t.pulse(r, out)
 	}
 	if err := t.visit.Decode(r.Value); err != nil {
 		return dataError("detect", r, err, out)
@@ -186,9 +192,40 @@ func (t *detectTask) retract(r *kgo.Record, out *Output) error {
 	return nil
 }
 
+func (t *detectTask) pulse(r *kgo.Record, out *Output) error {
+	var p topics.Pulse
+	if err := p.Decode(r.Value); err != nil {
+		return dataError("detect", r, err, out)
+	}
+	heard, err := t.Pulse(&p, r.Timestamp.UnixMilli(), func(s *alert.Silence) error {
+		doc, err := s.ECS(t.s.Version)
+		if err == nil {
+			out.Produce(ecsRecord(t.s.Names.Alerts, s.ID(), doc))
+		}
+		return err
+	})
+	if errors.Is(err, detect.ErrPane) {
+		return dataError("detect", r, err, out)
+	}
+	if err == nil && !heard {
+		t.s.Metrics.Dropped.WithLabelValues("detect", "too_many_to_listen_to").Inc()
+	}
+	return err
+}
+
 func (t *detectTask) Flush() error {
 	t.Task.Flush()
+	if now, hears := t.Silent(); hears {
+		t.s.Metrics.silent(now)
+	}
 	return nil
+}
+
+// Close takes the figures of the task out of those of the process: another may hear the pulses from now on.
+func (t *detectTask) Close() {
+	if _, hears := t.Silent(); hears {
+		t.s.Metrics.Silent.Reset()
+	}
 }
 
 func (s Stages) triage() Stage {
@@ -259,10 +296,14 @@ func AlertRecord(topic string, a *alert.Alert, version string) (*kgo.Record, err
 	if err != nil {
 		return nil, err
 	}
+	return ecsRecord(topic, a.ID, doc), nil
+}
+
+func ecsRecord(topic, id string, doc []byte) *kgo.Record {
 	return &kgo.Record{
-		Topic: topic, Key: []byte(a.ID), Value: doc,
+		Topic: topic, Key: []byte(id), Value: doc,
 		Headers: []kgo.RecordHeader{{Key: "content-type", Value: []byte("application/json")}, {Key: "schema", Value: []byte("ecs/" + alert.ECSVersion)}},
-	}, nil
+	}
 }
 
 func (t *triageTask) Flush() error {

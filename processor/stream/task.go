@@ -277,7 +277,15 @@ func (t *partitionTask) rebuild() error {
 	var err error
 	t.task, err = t.w.stage.Open(info)
 	t.next = max(t.next, 0)
+	t.showTime()
 	return err
+}
+
+// showTime brings the metric up to the stream time of the last commit.
+func (t *partitionTask) showTime() {
+	if t.horizon > 0 {
+		t.w.o.Metrics.StreamTime.WithLabelValues(t.w.stage.Name, t.topic, strconv.Itoa(int(t.id))).Set(float64(t.horizon) / 1000)
+	}
 }
 
 // rollback forgets the running transaction.
@@ -300,6 +308,10 @@ func (t *partitionTask) close() error {
 		<-t.ready // its goroutine owns the store until then
 	}
 	t.step(revoking)
+	t.w.o.Metrics.StreamTime.DeleteLabelValues(t.w.stage.Name, t.topic, strconv.Itoa(int(t.id)))
+	if c, ok := t.task.(interface{ Close() }); ok {
+		c.Close()
+	}
 	var err error
 	if t.store != nil {
 		t.store.Rollback()
@@ -339,6 +351,7 @@ func (t *partitionTask) commit() error {
 	t.touched = false
 	t.committedNext = t.next
 	t.horizon = t.task.StreamTime()
+	t.showTime()
 	if t.store == nil {
 		return nil
 	}

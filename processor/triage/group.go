@@ -30,8 +30,9 @@ type group struct {
 	// organisation is the earliest word about the place over all methods; a Score of 0 if it is usual there.
 	organisation topics.Anomaly
 
-	clients, keys, networks []string // sorted
-	overlap                 overlap
+	clients, keys []string // sorted
+	networks      networks
+	overlap       overlap
 
 	told judgement // as the last version had it
 }
@@ -98,12 +99,15 @@ func (g *group) sighted(s *topics.Sighting) bool {
 	for _, in := range [...]struct {
 		set  *[]string
 		name string
-	}{{&g.clients, s.Client}, {&g.keys, s.KeyID}, {&g.networks, s.Network}} {
+	}{{&g.clients, s.Client}, {&g.keys, s.KeyID}} {
 		at, found := slices.BinarySearch(*in.set, in.name)
 		if in.name == "" || found || len(*in.set) >= maxOthers {
 			continue
 		}
 		*in.set, changed = slices.Insert(*in.set, at, in.name), true
+	}
+	if g.networks.add(s.Network, s.Visit.Evidence.NetworkName) {
+		changed = true
 	}
 	if a := (topics.Anomaly{Level: topics.Frequent, Visit: s.Visit}); g.leaderless() || g.lead.Score == 0 && leads(&a, &g.lead) {
 		g.lead, changed = a, true
@@ -221,11 +225,16 @@ func (g *group) append(b []byte) []byte {
 		b = append(b, byte(m.Level), byte(m.Outcome), truth(m.New))
 		number(m.First)
 	}
-	for _, set := range [...][]string{g.clients, g.keys, g.networks} {
+	for _, set := range [...][]string{g.clients, g.keys} {
 		number(int64(len(set)))
 		for _, s := range set {
 			text(s)
 		}
+	}
+	number(int64(len(g.networks)))
+	for _, n := range g.networks {
+		text(n.Number)
+		text(n.Name)
 	}
 	text(g.overlap.place)
 	number(g.overlap.hours)
@@ -260,10 +269,13 @@ func (g *group) decode(b []byte) error {
 			Level: topics.Level(r.byte()), Outcome: topics.Outcome(r.byte()), New: r.truth(), First: r.number(),
 		})
 	}
-	for _, set := range [...]*[]string{&g.clients, &g.keys, &g.networks} {
+	for _, set := range [...]*[]string{&g.clients, &g.keys} {
 		for range r.count() {
 			*set = append(*set, r.text())
 		}
+	}
+	for range r.count() {
+		g.networks = append(g.networks, network{r.text(), r.text()})
 	}
 	g.overlap = overlap{place: r.text(), hours: r.number(), km: r.number()}
 	g.told = judgement{score: r.number(), why: r.word()}

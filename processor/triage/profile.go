@@ -258,7 +258,7 @@ func (p *profile) unlearn(g *group, e *stay) {
 	for _, l := range [...]struct {
 		list  *[]presence
 		names []string
-	}{{&p.clients, g.clients}, {&p.keys, g.keys}, {&p.networks, g.networks}} {
+	}{{&p.clients, g.clients}, {&p.keys, g.keys}, {&p.networks, g.networks.numbers()}} {
 		*l.list = slices.DeleteFunc(*l.list, func(o presence) bool { return o.first >= since && slices.Contains(l.names, o.name) })
 	}
 }

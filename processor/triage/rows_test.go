@@ -60,7 +60,7 @@ func rowKinds() map[string]row {
 				{Name: "iam:CreateUser", Score: 90, Level: topics.Unseen, Outcome: topics.Allowed, First: (monday + 60) * 1000, EventID: "e1", Account: "111122223333", New: true},
 				{Name: "s3:ListBuckets", Score: 12.34, Level: topics.Rare, Outcome: topics.Denied, First: (monday + 90) * 1000},
 			},
-			clients: []string{"Boto3 on kali"}, keys: []string{"AKIANEW", "AKIAUSUAL"}, networks: []string{"AS1"},
+			clients: []string{"Boto3 on kali"}, keys: []string{"AKIANEW", "AKIAUSUAL"}, networks: networks{{"AS1", "Example Hosting"}},
 			overlap: overlap{place: "DE", hours: 1, km: 3911}, told: judgement{score: 8250, why: 1 << 63},
 		},
 		"cap": &bucket{

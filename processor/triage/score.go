@@ -29,6 +29,7 @@ const (
 	pointsNewClient    = 20.0
 	pointsNewTool      = 8.0 // only the tool is new, the system is not
 	pointsNewKey       = 10.0
+	pointsHosting      = 8.0  // from a network, new to the principal, that anyone can rent a way through
 	pointsOverlap      = 20.0 // elsewhere at a time that leaves no way
 	pointsHour         = 5.0
 	pointsDenied       = 10.0
@@ -115,8 +116,8 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 		}
 		return unknown
 	}
-	c.Clients, c.Keys, c.Networks = g.clients, g.keys, g.networks
-	c.NewClients, c.NewKeys, c.NewNetworks = newOnes(g.clients, p.clients), newOnes(g.keys, p.keys), newOnes(g.networks, p.networks)
+	c.Clients, c.Keys, c.Networks = g.clients, g.keys, g.networks.numbers()
+	c.NewClients, c.NewKeys, c.NewNetworks = newOnes(g.clients, p.clients), newOnes(g.keys, p.keys), newOnes(c.Networks, p.networks)
 	c.Overlap = alert.Overlap{Place: g.overlap.place, Hours: g.overlap.hours, Kilometres: g.overlap.km}
 	if o := &g.organisation; o.Visit.Method != "" {
 		c.Organisation = o.Distribution
@@ -192,6 +193,10 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 	}
 	if len(c.NewKeys) > 0 && len(p.keys) > len(c.NewKeys) {
 		add("new key", speaks*pointsNewKey, "access key never used before: %s", strings.Join(c.NewKeys, ", "))
+	}
+	if i := slices.IndexFunc(g.networks, func(n network) bool { return slices.Contains(c.NewNetworks, n.Number) && t.hosting(n.Number, n.Name) }); i >= 0 {
+		add("hosting network", pointsHosting, "from a hosting or VPN network: %s", strings.TrimSpace(g.networks[i].Number+" "+g.networks[i].Name))
+		c.Labels = append(c.Labels, "hosting network")
 	}
 	shared := t.shared(p, place, start)
 	if shared {

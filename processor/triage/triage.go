@@ -25,14 +25,17 @@ type Config struct {
 	LookBack     time.Duration // how long past the window an alert is remembered, as in detect
 	// Cap is the most alerts in 15 minutes of stream time, over all Partitions together, 0 for no cap: what is critical goes out
 	// all the same, the rest is held back and announced.
-	Cap        int
-	Partitions int32
-	Partition  int32 // of the task
+	Cap int
+	// HostingNetworks ("AS64496") and HostingNames (texts within the name of the organisation, in any case) say which networks
+	// are run by those who rent machines or tunnels to anyone.
+	HostingNetworks, HostingNames []string
+	Partitions                    int32
+	Partition                     int32 // of the task
 }
 
 // DefaultConfig has the threshold of the rule that farcall replaces.
 func DefaultConfig() Config {
-	return Config{Threshold: 50, Pane: time.Hour, Window: 30 * 24 * time.Hour, LookBack: 24 * time.Hour, Cap: 100, Partitions: 1}
+	return Config{Threshold: 50, Pane: time.Hour, Window: 30 * 24 * time.Hour, LookBack: 24 * time.Hour, Cap: 100, HostingNames: DefaultHostingNames(), Partitions: 1}
 }
 
 // Fingerprint spells the settings that rows depend on.

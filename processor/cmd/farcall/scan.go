@@ -53,7 +53,7 @@ func (c *scanCommand) Run(ctx context.Context) error {
 		}
 	}
 	cfg.Triage.Cap = 0 // a scan wakes nobody: whoever reads it wants all
-	locator, err := geo.Open(geo.Options{Path: cfg.Geo.Database, CacheEntries: cfg.Geo.CacheEntries, Log: logger(cfg.Log)})
+	locator, err := geo.Open(geo.Options{Path: cfg.Geo.Database, ASNPath: cfg.Geo.ASNDatabase, CacheEntries: cfg.Geo.CacheEntries, Log: logger(cfg.Log)})
 	if err != nil {
 		return err
 	}
