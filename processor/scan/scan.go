@@ -143,7 +143,7 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 			err = diskError(tmp, err)
 		}
 	case err = <-broken:
-		stop() // it must not begin with the next step, and make the folder anew
+		stop()                                       // it must not begin with the next step, and make the folder anew
 		sum, err = newSummary(), diskError(tmp, err) // the other is still being written
 	}
 	gone := tmp + ".gone"
