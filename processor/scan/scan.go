@@ -47,7 +47,7 @@ type Options struct {
 	TempDir string // default the system's
 	Log     *slog.Logger
 	Now     func() time.Time
-	// Alert takes each alert in its final version, once its stay is over.
+	// Alert takes each alert in its final version, ordered by when it began.
 	Alert func(*alert.Alert) error
 	// Progress, if set, is told how far the scan is: bytes read of all bytes on disk, then visits judged of all.
 	Progress func(step string, done, total int64)
@@ -134,6 +134,8 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 		default:
 		}
 	}
+	var over atomic.Bool
+	o.disk = gated{o.disk, &over}
 	go func() { done <- scan(ctx, o, files, tmp, sum) }()
 	select {
 	case err = <-done:
@@ -141,10 +143,24 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 			err = diskError(tmp, err)
 		}
 	case err = <-broken:
+		over.Store(true)
 		sum, err = newSummary(), diskError(tmp, err) // the other is still being written
 	}
 	gone := tmp + ".gone"
 	return sum, errors.Join(err, os.Rename(tmp, gone), os.RemoveAll(gone))
+}
+
+// gated is a file system in which no folder is made any more once it is over: what still runs must not make the removed one anew.
+type gated struct {
+	vfs.FS
+	over *atomic.Bool
+}
+
+func (g gated) MkdirAll(dir string, perm os.FileMode) error {
+	if g.over.Load() {
+		return os.ErrClosed
+	}
+	return g.FS.MkdirAll(dir, perm)
 }
 
 func newSummary() *Summary {
@@ -567,9 +583,17 @@ func (f *final) advance(at int64) error {
 		return nil
 	}
 	f.next = at + time.Hour.Milliseconds()
+	// One that is over waits for those that began before it.
+	oldest := int64(math.MaxInt64)
+	ends := func(a *alert.Alert) bool { return a.Last+triage.StayGap.Milliseconds() < at }
+	for _, a := range f.pending {
+		if !ends(a) {
+			oldest = min(oldest, a.First)
+		}
+	}
 	var over []*alert.Alert
 	for id, a := range f.pending {
-		if a.Last+triage.StayGap.Milliseconds() < at {
+		if ends(a) && a.First < oldest {
 			over = append(over, a)
 			delete(f.pending, id)
 		}
