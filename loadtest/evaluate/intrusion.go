@@ -39,15 +39,18 @@ func (g *generator) intrude() error {
 				room = day
 			}
 			at := span + r.IntN(room)
+			newOrHosting := func() string {
+				if r.Float64() < .5 {
+					return pick(r, hostingCountries)
+				}
+				return newCountry()
+			}
 			if kind == roleOutside {
 				m := g.robbed(r, used, at)
 				if m == nil {
 					return fmt.Errorf("world %s has too few machines to rob %d of them", g.world.name, g.world.incidents)
 				}
-				c := newCountry()
-				if r.Float64() < .5 {
-					c = pick(r, hostingCountries)
-				}
+				c := newOrHosting()
 				g.plant(r, kind, m.principal, c, machineRegion(g, m), []string{m.agent}, at)
 				continue
 			}
@@ -66,9 +69,7 @@ func (g *generator) intrude() error {
 			case homeCountry:
 				c = p.home
 			default:
-				if c = newCountry(); r.Float64() < .5 {
-					c = pick(r, hostingCountries)
-				}
+				c = newOrHosting()
 			}
 			g.plant(r, kind, p.principals[0], c, pick(r, g.regions), p.agents, at)
 		}
