@@ -35,7 +35,7 @@ lint: ## gofmt, go vet, staticcheck, go mod tidy, import direction
 	go test ./processor/lint
 
 bench: ## benchmarks of the hot path
-	go test -run '^$$' -bench . -benchmem ./processor/cloudtrail ./processor/geo ./processor/detect
+	go test -run '^$$' -bench . -benchmem ./processor/cloudtrail ./processor/geo ./processor/route ./processor/detect
 
 fuzz: ## every fuzz target for FUZZTIME
 	@set -e; for pkg in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \

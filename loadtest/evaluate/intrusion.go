@@ -12,8 +12,8 @@ const sameClientShare = .25
 // newKeyShare is how often an intruder works with a temporary key made from the stolen one.
 const newKeyShare = .2
 
-// intrude plants the intrusions of each kind over the judged days. No two have the same victim, and no two that are from a
-// country new to the organisation share it, so that they teach each other little.
+// intrude plants the intrusions of each kind over the judged days. No two have the same victim, and countries new to the
+// organisation are used again only when all of them were, so that intrusions teach each other little.
 func (g *generator) intrude() error {
 	used := map[uint32]bool{}
 	virgin := slices.Clone(g.virgin)

@@ -134,8 +134,8 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 		default:
 		}
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
+	var over atomic.Bool
+	o.disk = gated{o.disk, &over}
 	go func() { done <- scan(ctx, o, files, tmp, sum) }()
 	select {
 	case err = <-done:
@@ -143,11 +143,24 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 			err = diskError(tmp, err)
 		}
 	case err = <-broken:
-		stop()                                       // it must not begin with the next step, and make the folder anew
+		over.Store(true)
 		sum, err = newSummary(), diskError(tmp, err) // the other is still being written
 	}
 	gone := tmp + ".gone"
 	return sum, errors.Join(err, os.Rename(tmp, gone), os.RemoveAll(gone))
+}
+
+// gated is a file system in which no folder is made any more once it is over: what still runs must not make the removed one anew.
+type gated struct {
+	vfs.FS
+	over *atomic.Bool
+}
+
+func (g gated) MkdirAll(dir string, perm os.FileMode) error {
+	if g.over.Load() {
+		return os.ErrClosed
+	}
+	return g.FS.MkdirAll(dir, perm)
 }
 
 func newSummary() *Summary {
@@ -184,9 +197,6 @@ func scan(ctx context.Context, o Options, files []file, tmp string, sum *Summary
 	defer sorted.Close()
 	began := time.Now()
 	if err := read(ctx, o, files, sorted, sum); err != nil {
-		return err
-	}
-	if err := ctx.Err(); err != nil {
 		return err
 	}
 	sum.Read = time.Since(began)
