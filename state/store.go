@@ -608,8 +608,9 @@ func (s *Store) lastFlush() error {
 		err      error
 	}
 	asked := make(chan answer, 1)
+	db := s.db // the store may have let go of it before the goroutine begins
 	go func() {
-		flushing, err := s.db.AsyncFlush()
+		flushing, err := db.AsyncFlush()
 		asked <- answer{flushing, err}
 	}()
 	var a answer
