@@ -154,7 +154,7 @@ type Restores struct {
 	small       chan *gather
 	pools       fetchPools
 	largeNumber int
-	smallBelow  int64 // offsets
+	smallBelow  int64         // offsets
 	giving      chan struct{} // holds one while somebody gives
 }
 

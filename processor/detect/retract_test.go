@@ -64,7 +64,7 @@ func TestRetract(t *testing.T) {
 				return m
 			}
 			_, clean := run(false)
-			task, store := run(true)
+			task, _ := run(true)
 			r := &topics.Retraction{Method: "iam:CreateUser", Place: "NG", Principal: "mallory", From: start + 30*3600, To: start + 36*3600}
 			removed, kept, err := task.Retract(r)
 			if err != nil {
@@ -88,7 +88,7 @@ func TestRetract(t *testing.T) {
 				t.Errorf("the next visit meets %d from the place, want %d", a.Distribution.PlaceVisits, want)
 			}
 			// Without the probe the rows are those of a task that never saw the intruder.
-			task, store = run(true)
+			task, store := run(true)
 			if _, _, err := task.Retract(r); err != nil {
 				t.Fatal(err)
 			}
