@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
-	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -122,12 +121,20 @@ func goodRun(t *testing.T) (plan, reading) {
 				`{"event":{"id":%q,"sequence":%d,"risk_score":61.5,"start":%q},"farcall":{"principal":%q,"place":%q,"methods":[%s]}}`,
 				id, v+1, now.UTC().Format(time.RFC3339), in.principal, in.country, strings.Join(methods, ","))})
 		}
-		row := []byte{1}
-		for _, n := range []int64{int64(len(in.methods)), now.UnixMilli(), now.UnixMilli(), 0} {
+		row := binary.AppendVarint([]byte{1}, int64(len(in.methods)))
+		row = append(row, 1, 0, 1, allowed) // sent, no verdict, timely
+		for _, n := range []int64{now.UnixMilli(), now.UnixMilli(), 0, 0} {
 			row = binary.AppendVarint(row, n)
 		}
-		lead := binary.BigEndian.AppendUint64([]byte{3, 1}, math.Float64bits(61.5))
-		row = append(binary.AppendUvarint(row, uint64(len(lead))), lead...)
+		row = appendText(appendText(row, "the lead"), "")
+		row = binary.AppendVarint(row, int64(len(in.methods)))
+		for _, m := range in.methods {
+			row = binary.AppendVarint(appendText(appendText(appendText(row, m), "event"), account), 6150)
+			row = binary.AppendVarint(append(row, 1, allowed, 1), now.UnixMilli())
+		}
+		row = appendText(binary.AppendVarint(row, 1), "aws-cli on linux")
+		row = append(row, 0, 0, 0, 0, 0) // no keys, networks and overlap
+		row = append(binary.AppendVarint(row, 6150), 1, 2, 3, 4, 5, 6, 7, 8)
 		r.triage[partitionOf(in.principal, partitions)]["a"+id] = string(row)
 	}
 	r.letters = []record{{key: "cloudtrail/1", value: "rubbish", headers: map[string]string{
@@ -178,7 +185,7 @@ func TestCheckerAcceptsAGoodRun(t *testing.T) {
 // Every way to tamper with a reading must be noticed, and for what it is.
 func TestCheckerNoticesTampering(t *testing.T) {
 	want := map[string]string{
-		"one alert removed":                         "is missing",
+		"one alert removed":                         "the last version, 1, of alert",
 		"one alert doubled":                         "is there twice",
 		"one row altered":                           "want\n",
 		"one row of triage a version behind":        "triage's row of alert",
@@ -223,7 +230,13 @@ func TestCheckerNoticesMore(t *testing.T) {
 			a := r.alerts[0]
 			a.value = strings.Replace(a.value, `"sequence":1`, `"sequence":2`, 1)
 			r.alerts = append(r.alerts, a)
-		}, "has 2 versions"},
+		}, "is at version 1 and score 61.5, the last alert at 2"},
+		"a version left out": {func(_ *plan, r *reading) {
+			a := &r.alerts[0]
+			early := *a
+			a.value = strings.Replace(a.value, `"sequence":1`, `"sequence":3`, 1)
+			r.alerts = append(r.alerts, early)
+		}, "version 2 of alert"},
 		"a row of no input":    {func(_ *plan, r *reading) { r.detect[0]["sx:Y"] = "\x01\x00" }, "is of no input"},
 		"a raw record too few": {func(p *plan, _ *reading) { p.produced++ }, "were produced"},
 		"another reason":       {func(p *plan, _ *reading) { p.bad[0].reason = "syntax" }, "has the reason not_json, want syntax"},

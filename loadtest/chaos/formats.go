@@ -5,7 +5,6 @@ import (
 	"errors"
 	"hash/fnv"
 	"maps"
-	"math"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -163,6 +162,7 @@ const metaKey = "\x00m"
 type alertRow struct {
 	version int64
 	score   float64
+	sent    bool
 }
 
 func parseAlertRow(row string) (r alertRow, err error) {
@@ -171,23 +171,57 @@ func parseAlertRow(row string) (r alertRow, err error) {
 		return r, errors.New("is not of version 1")
 	}
 	b = b[1:]
-	for i := range 4 { // version, first, last, dropped
+	number := func() int64 {
 		v, n := binary.Varint(b)
 		if n <= 0 {
-			return r, errShort
+			b, err = nil, errShort
+			return 0
 		}
-		if i == 0 {
-			r.version = v
+		b = b[n:]
+		return v
+	}
+	skip := func(n int) {
+		if n > len(b) {
+			b, err = nil, errShort
+			return
 		}
 		b = b[n:]
 	}
-	_, n := binary.Uvarint(b) // length of the lead: kind, version, score, …
-	if n <= 0 || len(b) < n+10 {
-		return r, errShort
+	text := func() {
+		l, n := binary.Uvarint(b)
+		if n <= 0 || l > uint64(len(b)-n) {
+			b, err = nil, errShort
+			return
+		}
+		b = b[n+int(l):]
 	}
-	if b = b[n:]; b[0] != 3 || b[1] != 1 {
-		return r, errors.New("has a lead that is no anomaly of version 1")
+	r.version = number()
+	r.sent = len(b) > 0 && b[0] == 1
+	skip(4)       // route, verdict, timely, outcome
+	for range 4 { // first, last, anomalies, dropped
+		number()
 	}
-	r.score = math.Float64frombits(binary.BigEndian.Uint64(b[2:]))
-	return r, nil
+	text()                                        // lead
+	text()                                        // organisation
+	for n := number(); n > 0 && err == nil; n-- { // methods
+		text()
+		text()
+		text()
+		number()
+		skip(3)
+		number()
+	}
+	for range 3 { // clients, keys, networks
+		for n := number(); n > 0 && err == nil; n-- {
+			text()
+		}
+	}
+	text() // overlap
+	number()
+	number()
+	r.score = float64(number()) / 100
+	if skip(8); err == nil && len(b) > 0 {
+		err = errors.New("is too long")
+	}
+	return r, err
 }

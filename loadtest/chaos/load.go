@@ -294,9 +294,9 @@ func (l *load) plant(ctx context.Context, raw, detect, by int32, methods int) in
 	now := time.Now().Truncate(time.Second)
 	in := incident{principal: who.principal(), pane: now.Truncate(paneWidth).Unix()}
 	for i, p := range l.spare[detect] {
-		// The alert is about a principal in a place and a pane: another incident there would be the same.
+		// The alert is about the stay of a principal in a place: another incident there would be the same.
 		taken := slices.ContainsFunc(l.incidents, func(o incident) bool {
-			return o.principal == in.principal && o.country == p.country && o.pane == in.pane
+			return o.principal == in.principal && o.country == p.country
 		})
 		if !taken && (in.country == "" || p.country == in.country) {
 			in.country = p.country

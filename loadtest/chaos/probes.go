@@ -33,7 +33,7 @@ func (w *watcher) run(ctx context.Context, brokers []string) error {
 				if json.Unmarshal(r.Value, &d) != nil {
 					return // the checker will say so
 				}
-				a := about{d.Farcall.Principal, d.Farcall.Place, d.Event.Start.Truncate(paneWidth).Unix()}
+				a := about{d.Farcall.Principal, d.Farcall.Place}
 				w.mu.Lock()
 				if _, ok := w.first[a]; !ok {
 					w.first[a] = now

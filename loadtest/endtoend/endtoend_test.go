@@ -392,6 +392,9 @@ func TestPipelineOnKafka(t *testing.T) {
 	for _, m := range []map[string]map[string]any{want, got} {
 		for _, doc := range m {
 			delete(doc["event"].(map[string]any), "created")
+			// How often an alert changed depends on how sightings and anomalies came to lie between each other.
+			delete(doc["event"].(map[string]any), "sequence")
+			delete(doc["farcall"].(map[string]any), "version")
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -32,13 +32,14 @@ func newLoad(end time.Time) *load {
 	rng := rand.New(rand.NewPCG(1, 2))
 	methods := []string{"iam:CreateUser", "s3:ListBuckets", "sts:GetCallerIdentity", "ec2:DescribeInstances", "secretsmanager:GetSecretValue", "kms:Decrypt", "lambda:ListFunctions20150331"}
 	seq := 0
-	event := func(at time.Time, user, country, method, code string) string {
+	const usual, strange = "aws-cli/2.17.1 md/awscrt#0.20 ua/2.0 os/linux#6.6", "Boto3/1.34.11 md/Botocore#1.34 ua/2.0 os/windows#10"
+	event := func(at time.Time, user, country, method, code, agent string) string {
 		service, action, _ := strings.Cut(method, ":")
 		seq++
 		e := map[string]any{
 			"eventVersion": "1.11", "eventTime": at.UTC().Format(time.RFC3339), "eventID": fmt.Sprintf("00000000-0000-4000-8000-%012d", seq),
 			"eventSource": service + ".amazonaws.com", "eventName": action, "awsRegion": "eu-central-1", "sourceIPAddress": fmt.Sprintf(addresses[country], 1+rng.IntN(200)),
-			"userAgent": "aws-cli/2.17.1", "recipientAccountId": "444455556666", "eventType": "AwsApiCall", "eventCategory": "Management", "readOnly": true,
+			"userAgent": agent, "recipientAccountId": "444455556666", "eventType": "AwsApiCall", "eventCategory": "Management", "readOnly": true,
 			"requestParameters": map[string]any{"n": seq},
 			"userIdentity":      map[string]any{"type": "IAMUser", "accountId": "444455556666", "userName": user, "arn": "arn:aws:iam::444455556666:user/" + user, "accessKeyId": "AKIAEXAMPLE0" + user},
 		}
@@ -86,8 +87,9 @@ func newLoad(end time.Time) *load {
 		}
 	}
 	hours := 10 * 24
+	// The keys of people who are at work here every day.
 	plants := map[int]plant{
-		hours - 30: {"alice", "NG", "iam:CreateUser"}, hours - 20: {"bob", "VN", "secretsmanager:GetSecretValue"}, hours - 3: {"carol", "BR", "ec2:DescribeInstances"},
+		hours - 30: {"user3", "NG", "iam:CreateUser"}, hours - 20: {"user7", "VN", "secretsmanager:GetSecretValue"}, hours - 3: {"user11", "BR", "ec2:DescribeInstances"},
 	}
 	for h := range hours {
 		at := end.Add(time.Duration(h-hours) * time.Hour)
@@ -100,7 +102,7 @@ func newLoad(end time.Time) *load {
 			if rng.IntN(50) == 0 {
 				code = "AccessDenied"
 			}
-			e := event(at.Add(time.Duration(rng.IntN(3000))*time.Second), user, country, methods[rng.IntN(len(methods))], code)
+			e := event(at.Add(time.Duration(rng.IntN(3000))*time.Second), user, country, methods[rng.IntN(len(methods))], code, usual)
 			add(e)
 			if rng.IntN(40) == 0 {
 				add(e) // delivered twice
@@ -109,12 +111,12 @@ func newLoad(end time.Time) *load {
 		if p, ok := plants[h]; ok {
 			l.plants = append(l.plants, p)
 			for range 3 {
-				add(event(at.Add(50*time.Minute), p.user, p.country, p.method, ""))
+				add(event(at.Add(50*time.Minute), p.user, p.country, p.method, "", strange))
 			}
 		}
 		if h%40 == 17 {
 			send()
-			for _, bad := range []string{`{"eventTime":"yesterday","eventSource":"iam.amazonaws.com","eventName":"X"}`, `not JSON at all`, event(end.AddDate(70, 0, 0), "x", "DE", methods[0], "")} {
+			for _, bad := range []string{`{"eventTime":"yesterday","eventSource":"iam.amazonaws.com","eventName":"X"}`, `not JSON at all`, event(end.AddDate(70, 0, 0), "x", "DE", methods[0], "", usual)} {
 				l.payloads = append(l.payloads, []byte(bad))
 				l.bad++
 			}

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// alert is what an engine raised: one for what a principal did from a place within an hour, as farcall groups.
+// alert is what an engine raised: one for a stay of a principal in a place, until it was gone for three days, as farcall groups.
 type alert struct {
 	at       uint32 // event time of what leads it
 	raised   uint32 // when it was first at or above the engine's threshold, both in seconds after dayZero
@@ -14,6 +14,7 @@ type alert struct {
 	incident int // -1: benign
 	kind     string
 	event    uint32 // that leads it
+	last     uint32 // event time of the latest in it
 }
 
 // sight is an event as an engine sees it: in order of event time, without duplicates.
@@ -43,21 +44,24 @@ type collector struct {
 type groupKey struct {
 	principal uint32
 	place     uint16
-	hour      uint32
 }
+
+// pause ends a stay.
+const pause = 3 * day
 
 // add raises a score for an event at the time that the engine would. also is another event that the alert shows.
 func (c *collector) add(x sight, place uint16, score float64, raised uint32, also ...uint32) {
 	if x.at < c.judgedFrom || score <= 0 {
 		return
 	}
-	k := groupKey{x.principal, place, x.at / hour}
+	k := groupKey{x.principal, place}
 	a := c.groups[k]
-	if a == nil {
+	if a == nil || x.at > a.last+pause {
 		a = &alert{at: x.at, raised: math.MaxUint32, incident: -1, score: -1}
 		c.groups[k] = a
 		c.list = append(c.list, a)
 	}
+	a.last = max(a.last, x.at)
 	for _, n := range append(also, x.number) {
 		l := c.labelOf(&c.events[n])
 		if l.incident >= 0 {
@@ -325,7 +329,7 @@ func (f *countryRarity) top(bin int) bool {
 // countries, and a region of AWS is its country.
 type travelSpeed struct {
 	last map[uint32]sight
-	seen map[groupKey]int // calls by principal and place; hour is 0
+	seen map[groupKey]int // calls
 }
 
 const (
@@ -345,7 +349,7 @@ func (*travelSpeed) close(*collector)   {}
 func (f *travelSpeed) see(x sight, c *collector) {
 	last, ok := f.last[x.principal]
 	f.last[x.principal] = x
-	f.seen[groupKey{x.principal, x.place, 0}]++
+	f.seen[groupKey{x.principal, x.place}]++
 	if !ok || last.place == x.place {
 		return
 	}
@@ -356,7 +360,7 @@ func (f *travelSpeed) see(x sight, c *collector) {
 	speed := c.lists.kilometres(from, to) * hour / float64(max(x.at-last.at, leastApart))
 	// The two calls are one finding, about the place where the principal is less often.
 	place := x.place
-	if f.seen[groupKey{x.principal, last.place, 0}] < f.seen[groupKey{x.principal, place, 0}] {
+	if f.seen[groupKey{x.principal, last.place}] < f.seen[groupKey{x.principal, place}] {
 		place = last.place
 	}
 	score := 50 * math.Log(1+speed/planeSpeed) / math.Ln2

@@ -60,13 +60,13 @@ func TestFirstPlace(t *testing.T) {
 		{at: 21 * day, principal: 2, place: "DE", method: 2},            // new to both
 		{at: 22*day + 3*hour, principal: 2, place: "DE", method: 1},     // more than a day later, and known to the method
 		{at: 30 * day, principal: 1, place: "JP", method: 2},            // new to both
-		{at: 30*day + 2*hour, principal: 1, place: "JP", method: 1},     // the principal is still new there, and the method is
+		{at: 30*day + 2*hour, principal: 1, place: "JP", method: 1},     // the same stay
 		{at: 32 * day, principal: 1, place: "aws:us-east-1", method: 1}, // a region is a place
 	}
 	s := told(calls...)
-	expect(t, "method", alerts(s, newFirstPlace(byMethod)), 3, 8, 10, 11, 12)
+	expect(t, "method", alerts(s, newFirstPlace(byMethod)), 3, 8, 10, 12)
 	expect(t, "principal", alerts(s, newFirstPlace(byPrincipal)), 3, 7, 8, 10, 12)
-	expect(t, "both", alerts(s, newFirstPlace(byBoth)), 3, 8, 10, 11, 12)
+	expect(t, "both", alerts(s, newFirstPlace(byBoth)), 3, 8, 10, 12)
 }
 
 // TestFirstPlaceRanks: more history, and a place that fewer have been to, rank higher.
@@ -107,7 +107,7 @@ func TestCountryRarity(t *testing.T) {
 		call{at: 20 * day, principal: 2, place: "DE", method: 500, delay: 100},              // rare at home: alert
 		call{at: 20*day + hour, principal: 2, place: "BR", method: 501, delay: 100},         // a new country: no opinion
 		call{at: 20*day + 2*hour, principal: 2, place: "DE", method: 502, delay: 1000},      // delivered too late to be seen
-		call{at: 20*day + 3*hour + 300, principal: 2, place: "DE", method: 503, delay: 340}, // just in time for its ten minutes
+		call{at: 20*day + 3*hour + 300, principal: 3, place: "DE", method: 503, delay: 340}, // just in time for its ten minutes
 		call{at: 20*day + 5*hour, principal: 1, place: "DE", method: 1},
 	)
 	s := told(calls...)
@@ -166,9 +166,10 @@ func TestTravelFindsTheIncident(t *testing.T) {
 	}
 }
 
-// TestGrouping: what a principal does from a place within an hour is one alert, with the best score and the first delivery.
+// TestGrouping: what a principal does from a place until it was gone for three days is one alert, with the best score and the
+// first delivery.
 func TestGrouping(t *testing.T) {
-	s := told(call{at: 10, principal: 1, place: "BR", delay: 500}, call{at: 20, principal: 1, place: "BR", delay: 100}, call{at: hour, principal: 1, place: "BR", delay: 5})
+	s := told(call{at: 10, principal: 1, place: "BR", delay: 500}, call{at: 20, principal: 1, place: "BR", delay: 100}, call{at: 20 + pause + 1, principal: 1, place: "BR", delay: 5})
 	c := &collector{stream: s, engine: newFirstPlace(byMethod), groups: map[groupKey]*alert{}}
 	for i, score := range []float64{50, 70, 60} {
 		e := &s.events[i]

@@ -12,8 +12,8 @@ const sameClientShare = .25
 // newKeyShare is how often an intruder works with a temporary key made from the stolen one.
 const newKeyShare = .2
 
-// intrude plants the intrusions of each kind over the judged days. No two have the same victim, and no two that are from a
-// country new to the organisation share it, so that they teach each other little.
+// intrude plants the intrusions of each kind over the judged days. No two have the same victim, and countries new to the
+// organisation are used again only when all of them were, so that intrusions teach each other little.
 func (g *generator) intrude() error {
 	used := map[uint32]bool{}
 	virgin := slices.Clone(g.virgin)
@@ -39,15 +39,18 @@ func (g *generator) intrude() error {
 				room = day
 			}
 			at := span + r.IntN(room)
+			newOrHosting := func() string {
+				if r.Float64() < .5 {
+					return pick(r, hostingCountries)
+				}
+				return newCountry()
+			}
 			if kind == roleOutside {
 				m := g.robbed(r, used, at)
 				if m == nil {
 					return fmt.Errorf("world %s has too few machines to rob %d of them", g.world.name, g.world.incidents)
 				}
-				c := newCountry()
-				if r.Float64() < .5 {
-					c = pick(r, hostingCountries)
-				}
+				c := newOrHosting()
 				g.plant(r, kind, m.principal, c, machineRegion(g, m), []string{m.agent}, at)
 				continue
 			}
@@ -66,9 +69,7 @@ func (g *generator) intrude() error {
 			case homeCountry:
 				c = p.home
 			default:
-				if c = newCountry(); r.Float64() < .5 {
-					c = pick(r, hostingCountries)
-				}
+				c = newOrHosting()
 			}
 			g.plant(r, kind, p.principals[0], c, pick(r, g.regions), p.agents, at)
 		}

@@ -209,7 +209,8 @@ func plotRecall(path string, runs []run) error {
 func plotKinds(path string, runs []run) error {
 	g := chart.Chart{Width: 1000, Height: 560, Background: chart.Style{Padding: chart.Box{Top: 30, Left: 250, Right: 30, Bottom: 20}},
 		XAxis: chart.XAxis{Name: "caught at the engine's own threshold", Range: &chart.ContinuousRange{Min: -.02, Max: 1.02}, Ticks: shareTicks()},
-		YAxis: chart.YAxis{Range: &chart.ContinuousRange{Min: -.6, Max: float64(len(incidentKinds)) - .4}}}
+		// Ticks decide the range, so empty ones make room.
+		YAxis: chart.YAxis{Ticks: []chart.Tick{{Value: -.6}, {Value: float64(len(incidentKinds)) - .4}}}}
 	for i, k := range incidentKinds {
 		g.YAxis.Ticks = append(g.YAxis.Ticks, chart.Tick{Value: float64(len(incidentKinds) - 1 - i), Label: k})
 	}

@@ -39,7 +39,7 @@ func example() *Alert {
 		Lead: topics.Anomaly{
 			Score: 76.12, Probability: 0.000385, Level: topics.Unseen,
 			Distribution: topics.Distribution{
-				Visits: 1298, Places: 3, MethodSince: pane(212),
+				Visits: 1298, Places: 3, Own: -1, MethodSince: pane(212),
 				Top: []topics.PlaceCount{{Place: "US", Visits: 1102}, {Place: "DE", Visits: 171}, {Place: "FR", Visits: 25}},
 			},
 			Visit: topics.Visit{
@@ -56,23 +56,42 @@ func example() *Alert {
 			},
 		},
 	}
+	a.Context = history()
 	a.settle()
 	return a
+}
+
+// history is what is known of dana: seven weeks of work in two countries, and a stranger with her key.
+func history() Context {
+	return Context{
+		Since: pane(51), Days: 36, Places: []Seen{{Name: "US", Days: 34, Last: pane(0)}, {Name: "DE", Days: 2, Last: pane(20)}},
+		Clients: []string{"aws-cli on kali"}, NewClients: []string{"aws-cli on kali"}, Keys: []string{"AKIAEXAMPLE"}, Networks: []string{"AS64500"}, NewNetworks: []string{"AS64500"},
+		Overlap:      Overlap{Place: "US", Hours: 1, Kilometres: 5120},
+		From:         Journey{Place: "US", Last: pane(0) - 2*3600, Hours: 2, Kilometres: 5120},
+		Organisation: topics.Distribution{Visits: 9120, Places: 5, Own: 310, MethodSince: pane(212)}, OrganisationScore: 81.5,
+		AllSince: pane(212), AccountSince: pane(100), Earlier: 1, Labels: []string{"traveller"},
+		Factors: []Factor{
+			{"method", 15.2, "iam:CreateUser scores 76 of 100 for its countries"}, {"new place", 32, "seen on 36 days, never from Romania"},
+			{"organisation", 16.3, "Romania is unusual for the whole organisation: 0 others there"}, {"new client", 20, "client never used before: aws-cli on kali"},
+			{"two places", 20, "also in United States, at least 5120 km away, within 1 h"}, {"traveller", -10, "seen in 3 countries before"},
+		},
+	}
 }
 
 // settle derives what follows from the lead.
 func (a *Alert) settle() {
 	v := &a.Lead.Visit
-	a.ID = ID(v.Principal, v.Place, v.Pane)
+	a.ID = ID(v.Principal, v.Place, v.Pane-v.Pane%(24*3600))
+	a.Outcome = v.Outcome
 	a.First, a.Last = v.Evidence.EventTime, v.Evidence.EventTime
-	a.Methods = []Method{{Name: v.Method, Score: a.Lead.Score, Level: a.Lead.Level, Outcome: v.Outcome, First: v.Evidence.EventTime, EventID: v.Evidence.EventID, Account: v.Evidence.Account}}
+	a.Methods = []Method{{Name: v.Method, Score: a.Lead.Score, Level: a.Lead.Level, Outcome: v.Outcome, First: v.Evidence.EventTime, EventID: v.Evidence.EventID, Account: v.Evidence.Account, New: true}}
 }
 
 func rareWithGuard() *Alert {
 	a := example()
 	a.Score, a.Lead.Score, a.Lead.Probability, a.Lead.Level = 58.4, 58.4, 0.001405, topics.Rare
 	a.Lead.Distribution = topics.Distribution{
-		Visits: 4102, PlaceVisits: 37, Support: 5, Places: 4, MethodSince: pane(400), PlaceSince: pane(90), PlaceLast: pane(1),
+		Visits: 4102, PlaceVisits: 37, Support: 5, Places: 4, Others: 3, Own: 12, MethodSince: pane(400), PlaceSince: pane(90), PlaceLast: pane(1),
 		Top: []topics.PlaceCount{{Place: "IE", Visits: 3001}, {Place: "GB", Visits: 1040}, {Place: "RO", Visits: 37}, {Place: "PT", Visits: 24}},
 	}
 	a.settle()
@@ -90,6 +109,7 @@ func awsRegion() *Alert {
 	e.RequestParameters, e.Resources = `{"bucketName":"payroll","key":"2026/02.csv"}`, []string{"arn:aws:s3:::payroll/2026/02.csv", "arn:aws:s3:::payroll"}
 	e.ReadOnly, e.MFA = topics.Yes, topics.Unknown
 	a.Score, a.Lead.Score, a.Lead.Probability = 100, 100, 0.00001
+	a.Context = Context{Labels: []string{"new principal"}, Factors: []Factor{{"method", 45, "s3:GetObject scores 100 of 100 for its countries"}}, OrganisationUsual: true}
 	a.Lead.Distribution = topics.Distribution{
 		Visits: 48210, Places: 2, MethodSince: pane(300), PlaceSince: pane(120), PlaceLast: pane(61),
 		Top: []topics.PlaceCount{{Place: "aws:eu-central-1", Visits: 47990}, {Place: "DE", Visits: 220}},
@@ -127,7 +147,36 @@ func manyMethods() *Alert {
 			m.Outcome = topics.Allowed | topics.Denied
 		}
 		a.Methods = append(a.Methods, m)
+		a.Outcome |= m.Outcome
 	}
+	return a
+}
+
+// sightingAlone is an alert that no method makes: where the principal is, and with what, is news enough.
+func sightingAlone() *Alert {
+	a := example()
+	a.Score = 52
+	a.Lead = topics.Anomaly{Level: topics.Frequent, Visit: a.Lead.Visit}
+	a.Context = history()
+	a.Context.OrganisationUsual, a.Context.Organisation, a.Context.OrganisationScore, a.Context.Overlap, a.Context.Earlier, a.Context.Labels = true, topics.Distribution{}, 0, Overlap{}, 0, nil
+	a.Context.Factors = []Factor{{"new place", 32, "seen on 36 days, never from Romania"}, {"new client", 20, "client never used before: aws-cli on kali"}}
+	a.settle()
+	a.Methods = nil
+	return a
+}
+
+// excepted is what somebody decided to hear no more about.
+func excepted() *Alert {
+	a := example()
+	a.HeldBack, a.Exception = "exception", "x-20260301-offsite"
+	return a
+}
+
+// rolledUp announces what the cap held back.
+func rolledUp() *Alert {
+	a := example()
+	a.ID, a.Version, a.Methods = RollUpID(3, at(0)), 5, nil
+	a.RollUp = &RollUp{Held: 1024, Low: 900, Medium: 120, High: 4, Strongest: example().ID, From: at(0), To: at(15 * time.Minute)}
 	return a
 }
 
@@ -137,6 +186,9 @@ var examples = map[string]func() *Alert{
 	"aws-region":           awsRegion,
 	"denied-console-login": deniedConsoleLogin,
 	"many-methods":         manyMethods,
+	"sighting-alone":       sightingAlone,
+	"excepted":             excepted,
+	"roll-up":              rolledUp,
 }
 
 // TestGolden keeps the documents that a SIEM has learned to read: a change shows in testdata, and is a decision.
@@ -194,6 +246,8 @@ var (
 		a, err := netip.ParseAddr(s)
 		return ok && err == nil && a.Zone() == ""
 	}
+	// list may be empty, but is never null: readers go over it.
+	list    = func(v any) bool { _, ok := v.([]any); return ok }
 	exactly = func(want any) func(any) bool { return func(v any) bool { return reflect.DeepEqual(v, want) } }
 	among   = func(allowed ...any) func(any) bool { return func(v any) bool { return slices.Contains(allowed, v) } }
 	subset  = func(allowed ...any) func(any) bool {
@@ -205,67 +259,76 @@ var (
 
 // schema is what every alert must say, and how.
 var schema = map[string]func(any) bool{
-	"@timestamp":                          date,
-	"ecs.version":                         exactly("8.17.0"),
-	"message":                             keyword,
-	"tags":                                keywords,
-	"event.kind":                          exactly("alert"),
-	"event.category":                      subset("intrusion_detection"),
-	"event.type":                          subset("info", "allowed", "denied"), // what ECS allows with intrusion_detection
-	"event.action":                        keyword,
-	"event.provider":                      keyword,
-	"event.outcome":                       among("success", "failure", "unknown"),
-	"event.id":                            keyword,
-	"event.code":                          exactly("unusual-country-for-method"),
-	"event.module":                        exactly("farcall"),
-	"event.dataset":                       exactly("farcall.alert"),
-	"event.severity":                      among(21., 47., 73., 99.),
-	"event.risk_score":                    number,
-	"event.risk_score_norm":               number,
-	"event.sequence":                      number,
-	"event.created":                       date,
-	"event.start":                         date,
-	"event.end":                           date,
-	"event.reason":                        keyword,
-	"rule.id":                             keyword,
-	"rule.name":                           keyword,
-	"rule.version":                        keyword,
-	"rule.category":                       keyword,
-	"rule.ruleset":                        keyword,
-	"source.ip":                           ip,
-	"source.address":                      keyword,
-	"user.id":                             keyword,
-	"user.name":                           keyword,
-	"user_agent.original":                 keyword,
-	"cloud.provider":                      exactly("aws"),
-	"cloud.account.id":                    keyword,
-	"cloud.region":                        keyword,
-	"cloud.service.name":                  keyword,
-	"threat.framework":                    exactly("MITRE ATT&CK"),
-	"threat.tactic.id":                    keywords,
-	"threat.tactic.name":                  keywords,
-	"threat.tactic.reference":             keywords,
-	"threat.technique.id":                 exactly([]any{"T1078"}),
-	"threat.technique.subtechnique.id":    exactly([]any{"T1078.004"}),
-	"related.ip":                          keywords,
-	"related.user":                        keywords,
-	"observer.vendor":                     keyword,
-	"observer.product":                    keyword,
-	"observer.type":                       keyword,
-	"observer.version":                    keyword,
-	"aws.cloudtrail.event_id":             keyword,
-	"aws.cloudtrail.user_identity.arn":    keyword,
-	"aws.cloudtrail.user_identity.type":   keyword,
-	"farcall.alert_id":                    keyword,
-	"farcall.score":                       number,
-	"farcall.level":                       among("UNSEEN", "RARE", "INFREQUENT", "FREQUENT"),
-	"farcall.window.visits":               number,
-	"farcall.window.top_countries":        func(v any) bool { l, ok := v.([]any); return ok && len(l) > 0 },
-	"farcall.methods":                     func(v any) bool { l, ok := v.([]any); return ok && len(l) > 0 },
-	"farcall.methods_total":               number,
-	"farcall.source.topic":                keyword,
-	"farcall.source.offset":               number,
-	"aws.cloudtrail.recipient_account_id": keyword,
+	"@timestamp":                              date,
+	"ecs.version":                             exactly("8.17.0"),
+	"message":                                 keyword,
+	"tags":                                    keywords,
+	"event.kind":                              exactly("alert"),
+	"event.category":                          subset("intrusion_detection"),
+	"event.type":                              subset("info", "allowed", "denied"), // what ECS allows with intrusion_detection
+	"event.action":                            keyword,
+	"event.provider":                          keyword,
+	"event.outcome":                           among("success", "failure", "unknown"),
+	"event.id":                                keyword,
+	"event.code":                              exactly("unusual-country-for-method"),
+	"event.module":                            exactly("farcall"),
+	"event.dataset":                           exactly("farcall.alert"),
+	"event.severity":                          among(21., 47., 73., 99.),
+	"event.risk_score":                        number,
+	"event.risk_score_norm":                   number,
+	"event.sequence":                          number,
+	"event.created":                           date,
+	"event.start":                             date,
+	"event.end":                               date,
+	"event.reason":                            keyword,
+	"rule.id":                                 keyword,
+	"rule.name":                               keyword,
+	"rule.version":                            keyword,
+	"rule.category":                           keyword,
+	"rule.ruleset":                            keyword,
+	"source.ip":                               ip,
+	"source.address":                          keyword,
+	"user.id":                                 keyword,
+	"user.name":                               keyword,
+	"user_agent.original":                     keyword,
+	"cloud.provider":                          exactly("aws"),
+	"cloud.account.id":                        keyword,
+	"cloud.region":                            keyword,
+	"cloud.service.name":                      keyword,
+	"threat.framework":                        exactly("MITRE ATT&CK"),
+	"threat.tactic.id":                        keywords,
+	"threat.tactic.name":                      keywords,
+	"threat.tactic.reference":                 keywords,
+	"threat.technique.id":                     exactly([]any{"T1078"}),
+	"threat.technique.subtechnique.id":        exactly([]any{"T1078.004"}),
+	"related.ip":                              keywords,
+	"related.user":                            keywords,
+	"observer.vendor":                         keyword,
+	"observer.product":                        keyword,
+	"observer.type":                           keyword,
+	"observer.version":                        keyword,
+	"aws.cloudtrail.event_id":                 keyword,
+	"aws.cloudtrail.user_identity.arn":        keyword,
+	"aws.cloudtrail.user_identity.type":       keyword,
+	"farcall.alert_id":                        keyword,
+	"farcall.score":                           number,
+	"farcall.level":                           among("UNSEEN", "RARE", "INFREQUENT", "FREQUENT"),
+	"farcall.window.visits":                   number,
+	"farcall.window.top_countries":            list,
+	"farcall.methods":                         list,
+	"farcall.factors":                         list,
+	"farcall.labels":                          list,
+	"farcall.profile.places":                  list,
+	"farcall.profile.days":                    number,
+	"farcall.organisation.usual":              among(true, false),
+	"farcall.organisation.others":             number,
+	"farcall.earlier_alerts":                  number,
+	"farcall.history.organisation_days":       number,
+	"farcall.history.principal_days":          number,
+	"farcall.methods_total":                   number,
+	"farcall.source.topic":                    keyword,
+	"farcall.source.offset":                   number,
+	"aws.cloudtrail.recipient_account_id":     keyword,
 	"aws.cloudtrail.user_identity.account_id": keyword,
 }
 
@@ -316,6 +379,7 @@ func TestECSFields(t *testing.T) {
 func TestECSValues(t *testing.T) {
 	both := example()
 	both.Lead.Visit.Outcome = topics.Allowed | topics.Denied
+	both.settle()
 	silent := example() // denied without a word about it
 	silent.Lead.Visit.Outcome = topics.Denied
 	failed := example() // allowed, and failed for another reason
@@ -358,6 +422,35 @@ func TestECSValues(t *testing.T) {
 		{"list of addresses", list, "source.address", "203.0.113.77, 10.0.0.1"},
 		{"many methods", manyMethods(), "farcall.methods_total", 12.},
 		{"many methods", manyMethods(), "event.sequence", 14.},
+		{"many methods", manyMethods(), "farcall.outcome", "allowed and denied"},
+		{"unseen", example(), "farcall.earlier_alerts", 1.},
+		{"unseen", example(), "farcall.labels", []any{"traveller"}},
+		{"unseen", example(), "farcall.profile.days", 36.},
+		{"unseen", example(), "farcall.profile.here_days", 0.},
+		{"unseen", example(), "farcall.profile.here_since", nil},
+		{"unseen", example(), "farcall.profile.new_clients", []any{"aws-cli on kali"}},
+		{"unseen", example(), "farcall.profile.new_keys", nil},
+		{"unseen", example(), "farcall.overlap.place", "US"},
+		{"unseen", example(), "farcall.overlap.speed", 5120.},
+		{"unseen", example(), "farcall.organisation.usual", false},
+		{"unseen", example(), "farcall.organisation.score", 81.5},
+		{"unseen", example(), "farcall.organisation.visits", 9120.},
+		{"unseen", example(), "farcall.history.organisation_days", 212.},
+		{"unseen", example(), "farcall.history.account_days", 100.},
+		{"unseen", example(), "farcall.history.principal_days", 51.},
+		{"unseen", example(), "farcall.held_back", nil},
+		{"unseen", example(), "farcall.roll_up", nil},
+		{"region", awsRegion(), "farcall.overlap", nil},
+		{"region", awsRegion(), "farcall.profile.since", nil},
+		{"region", awsRegion(), "farcall.organisation.usual", true},
+		{"sighting alone", sightingAlone(), "farcall.methods", []any{}},
+		{"sighting alone", sightingAlone(), "farcall.methods_total", 0.},
+		{"sighting alone", sightingAlone(), "farcall.method", "iam:CreateUser"},
+		{"sighting alone", sightingAlone(), "farcall.labels", []any{}},
+		{"excepted", excepted(), "farcall.held_back", "exception"},
+		{"excepted", excepted(), "farcall.exception", "x-20260301-offsite"},
+		{"roll-up", rolledUp(), "farcall.roll_up.held", 1024.},
+		{"roll-up", rolledUp(), "farcall.roll_up.strongest", example().ID},
 	} {
 		got, ok := field(decoded(t, c.a), c.path)
 		if ok != (c.want != nil) || ok && !reflect.DeepEqual(got, c.want) {
@@ -382,6 +475,8 @@ func TestTitle(t *testing.T) {
 		{dropped, "iam:CreateUser and 18 other methods called from Romania by 111122223333/user/dana"},
 		{awsRegion(), "s3:GetObject called from AWS region ap-southeast-1 by 111122223333/role/etl"},
 		{nameless, "iam:CreateUser called from Q9 by 111122223333/user/dana"},
+		{sightingAlone(), "iam:CreateUser called from Romania by 111122223333/user/dana"},
+		{rolledUp(), "1,024 alerts were held back by the cap between 2026-03-04 09:26 and 2026-03-04 09:41 UTC"},
 	} {
 		if got := c.a.Title(); got != c.want {
 			t.Errorf("got  %s\nwant %s", got, c.want)
@@ -390,27 +485,50 @@ func TestTitle(t *testing.T) {
 }
 
 func TestReason(t *testing.T) {
-	alone := example()
+	// bare is an alert of which only the method's distribution is known.
+	bare := func(a *Alert) *Alert {
+		a.Context = Context{OrganisationUsual: true}
+		return a
+	}
+	alone := bare(example())
 	alone.Lead.Distribution.Top = nil
-	short := rareWithGuard()
+	short := bare(rareWithGuard())
 	short.Window = 12 * time.Hour
-	unguarded := rareWithGuard()
+	unguarded := bare(rareWithGuard())
 	unguarded.Lead.Distribution.Support = 37
-	unlearned := awsRegion()
+	unlearned := bare(awsRegion())
 	unlearned.Lead.Distribution.PlaceLast = 0
+	here := example()
+	here.Context = Context{Days: 36, HereDays: 2, Places: []Seen{{Name: "US", Days: 34}}, Clients: []string{"aws-cli on linux"}, Organisation: topics.Distribution{Others: 1204}}
+	only := example()
+	only.Context = Context{Days: 36, HereDays: 36, Organisation: topics.Distribution{Others: 1}}
+	only.Methods[0].New = false
+	several := manyMethods()
+	several.Context = Context{Days: 3, OrganisationUsual: true}
+	several.Methods[4].New = false
+	const none = "the principal has no history; "
 	for _, c := range []struct {
 		name string
 		a    *Alert
 		want string
 	}{
-		{"never", example(), "iam:CreateUser was never called from Romania before; usual: US 1,102, DE 171, FR 25 of 1,298 visits"},
-		{"never, and no history to show", alone, "iam:CreateUser was never called from Romania before"},
-		{"rare, mostly one principal", rareWithGuard(), "iam:CreateUser came from Romania in 37 of 4,102 visits in 30 days, 33 of them by one principal; usual: IE 3,001, GB 1,040, RO 37 of 4,102 visits"},
-		{"rare, by many", unguarded, "iam:CreateUser came from Romania in 37 of 4,102 visits in 30 days; usual: IE 3,001, GB 1,040, RO 37 of 4,102 visits"},
-		{"a window below two days", short, "iam:CreateUser came from Romania in 37 of 4,102 visits in 12h0m0s, 33 of them by one principal; usual: IE 3,001, GB 1,040, RO 37 of 4,102 visits"},
-		{"before the window", awsRegion(), "s3:GetObject was not called from AWS region ap-southeast-1 in 30 days (last on 2026-01-02); usual: aws:eu-central-1 47,990, DE 220 of 48,210 visits"},
-		{"before the window, date unknown", unlearned, "s3:GetObject was not called from AWS region ap-southeast-1 in 30 days; usual: aws:eu-central-1 47,990, DE 220 of 48,210 visits"},
-		{"denied", deniedConsoleLogin(), "signin:ConsoleLogin was never called from Brazil before; usual: US 1,102, DE 171, FR 25 of 1,298 visits; the call was denied"},
+		{"all of it", example(), "the principal, seen on 36 days from United States, Germany, was never in Romania before; it was also in United States, at least 5,120 km away, within 1 h; " +
+			"with a client it never used before: aws-cli on kali; it had not called the method within the window, from anywhere; nobody else of the organisation is there; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
+		{"a sighting alone", sightingAlone(), "the principal, seen on 36 days from United States, Germany, was never in Romania before; with a client it never used before: aws-cli on kali"},
+		{"it was here before", here, "the principal was in Romania on 2 of 36 days before, else in United States; with its usual client; it had not called the method within the window, from anywhere; 1,204 others of the organisation are there; " +
+			"iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
+		{"it is always here", only, "the principal was in Romania on 36 of 36 days before; one other of the organisation is there; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
+		{"several methods", several, "the principal, seen on 3 days, was never in Romania before; 11 of its 12 unusual methods it had not called within the window, from anywhere; " +
+			"iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
+		{"never", bare(example()), none + "iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
+		{"never, and no history to show", alone, none + "iam:CreateUser was never called from Romania before"},
+		{"rare, mostly one principal", bare(rareWithGuard()), none + "iam:CreateUser came from Romania in 37 of 4,102 visits in 30 days, 33 of them by one principal (usual: IE 3,001, GB 1,040, RO 37 of 4,102 visits)"},
+		{"rare, by many", unguarded, none + "iam:CreateUser came from Romania in 37 of 4,102 visits in 30 days (usual: IE 3,001, GB 1,040, RO 37 of 4,102 visits)"},
+		{"a window below two days", short, none + "iam:CreateUser came from Romania in 37 of 4,102 visits in 12h0m0s, 33 of them by one principal (usual: IE 3,001, GB 1,040, RO 37 of 4,102 visits)"},
+		{"before the window", bare(awsRegion()), none + "s3:GetObject was not called from AWS region ap-southeast-1 in 30 days (last on 2026-01-02) (usual: aws:eu-central-1 47,990, DE 220 of 48,210 visits)"},
+		{"before the window, date unknown", unlearned, none + "s3:GetObject was not called from AWS region ap-southeast-1 in 30 days (usual: aws:eu-central-1 47,990, DE 220 of 48,210 visits)"},
+		{"denied", bare(deniedConsoleLogin()), none + "signin:ConsoleLogin was never called from Brazil before (usual: US 1,102, DE 171, FR 25 of 1,298 visits); all calls were denied"},
+		{"a roll-up", rolledUp(), "4 of high severity, 120 medium, 900 low; the strongest scores 76: alert " + example().ID + " on the topic of alerts held back"},
 	} {
 		if got := c.a.Reason(); got != c.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", c.name, got, c.want)
@@ -445,7 +563,7 @@ func TestIDStable(t *testing.T) {
 }
 
 func TestSeverity(t *testing.T) {
-	for score, want := range map[float64]Severity{0: Low, 50: Low, 74.99: Low, 75: Medium, 89.99: Medium, 90: High, 100: High} {
+	for score, want := range map[float64]Severity{0: Low, 50: Low, 64.99: Low, 65: Medium, 79.99: Medium, 80: High, 94.99: High, 95: Critical, 100: Critical} {
 		if got := SeverityOf(score); got != want {
 			t.Errorf("score %g is %s, want %s", score, got, want)
 		}
@@ -564,6 +682,15 @@ func fill(a *Alert, s string) {
 		m := &a.Methods[i]
 		m.Name, m.EventID, m.Account = s, s, s
 	}
+	// What route makes of the rest: clients have 64 bytes of the user agent, keys are as long as the codec lets them be.
+	c := &a.Context
+	key, client := s[:min(len(s), topics.MaxKeyBytes)], s[:min(len(s), 64)]+topics.ClientSystem+"amazon-linux"
+	for list, name := range map[*[]string]string{&c.Clients: client, &c.NewClients: client, &c.Keys: key, &c.NewKeys: key, &c.Networks: "AS4294967295", &c.NewNetworks: "AS4294967295"} {
+		*list = slices.Repeat([]string{name}, 24) // as many as a profile has
+	}
+	c.Places = slices.Repeat([]Seen{{Name: key, Days: 64}}, MaxPlaces)
+	c.Overlap.Place = key
+	c.Factors = []Factor{{"new client", 20, strings.Join(c.NewClients, ", ")}, {"new key", 10, strings.Join(c.NewKeys, ", ")}, {"two places", 20, key}, {"new place", 32, key}}
 }
 
 func FuzzECS(f *testing.F) {
@@ -641,6 +768,10 @@ func TestSizeIsBounded(t *testing.T) {
 	if n := len(left.([]any)); len(doc) > MaxBytes || n == 0 || n == MaxMethods {
 		t.Errorf("%d bytes with %d methods", len(doc), n)
 	}
+	empty := example()
+	empty.Methods = nil
+	fill(empty, worst)
+	checkDocument(t, empty)
 	for _, topic := range topics.Declare(topics.DefaultOptions()) {
 		if limit := topic.Configs["max.message.bytes"]; limit != "1048588" {
 			t.Errorf("%s takes records of %s bytes: MaxBytes was chosen for 1048588", topic.Name, limit)

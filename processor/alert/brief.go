@@ -63,11 +63,17 @@ func RoleName(arn string) string {
 // Brief is the brief of an alert that was not encoded.
 func (a *Alert) Brief() Brief {
 	v := &a.Lead.Visit
-	return Brief{
+	b := Brief{
+		Account: v.Evidence.PrincipalAccount, Target: v.Evidence.Account, Role: RoleName(v.Evidence.IssuerARN), Clients: a.Context.Clients, Networks: a.Context.Networks,
+		HeldBack: a.HeldBack, RollUp: a.RollUp != nil,
 		ID: a.ID, Message: a.Title(), Reason: a.Reason(), Severity: SeverityOf(a.Score).String(), Version: a.Version,
 		MethodsTotal: int64(len(a.Methods)) + a.Dropped, Score: a.Score, Time: time.UnixMilli(v.Evidence.EventTime).UTC(),
 		Method: v.Method, Principal: v.Principal, Place: v.Place, Source: v.Evidence.Address, EventID: v.Evidence.EventID,
 	}
+	for i := range a.Methods {
+		b.Methods = append(b.Methods, a.Methods[i].Name)
+	}
+	return b
 }
 
 // WriteHeader writes the column names of WriteLine.
