@@ -211,9 +211,12 @@ func parseAlertRow(row string) (r alertRow, err error) {
 		skip(3)
 		number()
 	}
-	for range 3 { // clients, keys, networks
+	for i := range 3 { // clients, keys, networks
 		for n := number(); n > 0 && err == nil; n-- {
 			text()
+			if i == 2 { // and its name
+				text()
+			}
 		}
 	}
 	text() // overlap

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -405,6 +406,14 @@ func TestPipelineOnKafka(t *testing.T) {
 		func(n topics.Names) string { return n.DetectChangelog }, func(n topics.Names) string { return n.TriageChangelog },
 	} {
 		a, b := calm.rows(topic(topics.NamesFor("calm"))), shaken.rows(topic(topics.NamesFor("shaken")))
+		// What alert rows count, and where stays begin, depends on how sightings and anomalies lie between each other; when a pulse was
+		// last heard of, on how often it was told. The alerts themselves were compared above.
+		for _, rows := range []map[string]string{a, b} {
+			maps.DeleteFunc(rows, func(key, _ string) bool {
+				_, row, _ := strings.Cut(key, ":")
+				return slices.ContainsFunc([]string{"a", "e", "k", "u"}, func(kind string) bool { return strings.HasPrefix(row, fmt.Sprintf("%x", kind)) })
+			})
+		}
 		if len(a) == 0 {
 			t.Errorf("no rows in %s", topic(topics.NamesFor("calm")))
 		}
