@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/farcall/farcall/processor/detect"
+	"github.com/farcall/farcall/processor/route"
 	"github.com/farcall/farcall/state"
 )
 
@@ -17,7 +19,7 @@ type Budget struct {
 	Fetch     int64 // of every worker two answers of a broker, and what the older one unpacks to
 	Produce   int64 // records on their way to the brokers
 	Restore   int64 // of the restores that run at a time
-	LookUp    int64 // addresses and presences of route, principals and panes of detect
+	LookUp    int64 // addresses, presences and pulses of route, principals, panes and who is heard of detect
 }
 
 const (
@@ -31,6 +33,7 @@ const (
 	ProduceBytes = 8 << 20
 	// Sizes of entries, as the comments on the settings have them.
 	geoEntryBytes, presenceBytes, detectEntryBytes = 64, 20, 50
+	pulseBytes, heardBytes                         = 40, 250
 	minMemTable, maxMemTable                       = 256 << 10, 64 << 20
 )
 
@@ -71,10 +74,10 @@ func (c *Config) Budget() Budget {
 	b.Produce = workers * ProduceBytes
 	if c.runs("route") {
 		b.Fetch += int64(c.Route.Workers) * fetchExpansion * int64(c.Stream.FetchMaxBytes)
-		b.LookUp += int64(len(c.Topics.Raw)) * (geoEntryBytes*int64(c.Geo.CacheEntries) + presenceBytes*int64(c.Route.MemoryEntries))
+		b.LookUp += int64(len(c.Topics.Raw)) * (geoEntryBytes*int64(c.Geo.CacheEntries) + presenceBytes*int64(c.Route.MemoryEntries) + pulseBytes*route.MaxPulses)
 	}
 	if c.runs("detect") {
-		b.LookUp += detectEntryBytes * int64(c.Detect.CacheEntries)
+		b.LookUp += detectEntryBytes*int64(c.Detect.CacheEntries) + heardBytes*detect.MaxPulseRows
 	}
 	if stores := c.stores(); stores > 0 {
 		b.Cache = c.State.CacheBytes

@@ -22,9 +22,9 @@ const (
 	// minutes, and quiet accounts have quiet hours.
 	leastBeat    = time.Hour
 	leastSilence = 6
-	// maxPulseRows bounds what is listened to, at some 250 bytes each: large organisations have some ten thousand accounts with a few
-	// regions each that do anything.
-	maxPulseRows = 1 << 16
+	// MaxPulseRows bounds what is listened to, at some 250 bytes each: three thousand accounts that are active in three regions each.
+	// What comes later is counted, and not listened to.
+	MaxPulseRows = 12_000
 )
 
 // silence is what one task of detect, the one that owns the key of topics.AnyMethod, knows of who speaks. Its rows are read at the
@@ -119,7 +119,7 @@ func (t *Task) hear(key []byte, beat, eventTime, written int64, tell func(*alert
 	s := &t.silence
 	row := s.rows[string(key)]
 	if row == nil {
-		if len(s.rows) >= maxPulseRows {
+		if len(s.rows) >= MaxPulseRows {
 			return false, nil
 		}
 		s.rows[string(key)] = state.NewPulseRow(beat, s.turn.Count)

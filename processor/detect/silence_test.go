@@ -355,7 +355,7 @@ func TestPulseLimits(t *testing.T) {
 	if _, err := e.task.Pulse(p, p.EventTime, nil); !errors.Is(err, ErrPane) {
 		t.Errorf("a pulse in the wrong pane: %v", err)
 	}
-	for i := range maxPulseRows - 1 { // and one row for the partition
+	for i := range MaxPulseRows - 1 { // and one row for the partition
 		p := e.pulse(voice{account: strconv.Itoa(i)})
 		if heard, err := e.task.Pulse(p, p.EventTime, nil); !heard || err != nil {
 			t.Fatalf("account %d: heard %t, %v", i, heard, err)

@@ -17,8 +17,8 @@ type beaten struct {
 	bits   uint64
 }
 
-// maxPulses bounds the accounts and regions that are remembered, at about 30 bytes each: past it route begins anew.
-const maxPulses = 1 << 16
+// MaxPulses bounds the accounts and regions that each task remembers, at about 40 bytes each: past it route begins anew.
+const MaxPulses = 1 << 13
 
 // first says whether a pane is told for the first time, and remembers it. What lies 64 panes and more behind the newest is never
 // told: history that is brought in beside live events would be told event by event, and says little of who speaks now.
@@ -26,7 +26,7 @@ func (p pulses) first(key uint64, pane int64) bool {
 	b, ok := p[key]
 	switch ahead := pane - b.newest; {
 	case !ok:
-		if len(p) >= maxPulses {
+		if len(p) >= MaxPulses {
 			clear(p)
 		}
 		b = beaten{pane, 1}

@@ -69,10 +69,10 @@ func TestPulsesAreToldOnce(t *testing.T) {
 		}
 	})
 	p := pulses{}
-	for i := range uint64(maxPulses + 1) {
+	for i := range uint64(MaxPulses + 1) {
 		p.first(i, 0)
 	}
 	if len(p) != 1 {
-		t.Errorf("%d accounts and regions are remembered after %d", len(p), maxPulses+1)
+		t.Errorf("%d accounts and regions are remembered after %d", len(p), MaxPulses+1)
 	}
 }
