@@ -23,10 +23,9 @@ type group struct {
 	first, last int64 // event times, Unix milliseconds; last may lie before first, where only its pane is known
 	outcome     topics.Outcome
 
-	anomalies int64          // of methods
-	lead      topics.Anomaly // of the method that tells most; without one, Score 0 and the visit of the earliest sighting
-	methods   []alert.Method // by First, then name
-	dropped   int64
+	lead    topics.Anomaly // of the method that tells most; without one, Score 0 and the visit of the earliest sighting
+	methods []alert.Method // by First, then name
+	dropped int64
 	// organisation is the earliest word about the place over all methods; a Score of 0 if it is usual there.
 	organisation topics.Anomaly
 
@@ -206,7 +205,6 @@ func (g *group) append(b []byte) []byte {
 	b = append(b, byte(g.route), byte(g.verdict), truth(g.timely), byte(g.outcome))
 	number(g.first)
 	number(g.last)
-	number(g.anomalies)
 	number(g.dropped)
 	for _, a := range [...]*topics.Anomaly{&g.lead, &g.organisation} {
 		if a.Visit.Method == "" {
@@ -255,7 +253,7 @@ func (g *group) decode(b []byte) error {
 	r := rowReader{b: b[1:]}
 	g.version = r.number()
 	g.route, g.verdict, g.timely, g.outcome = route(r.byte()), verdict(r.byte()), r.truth(), topics.Outcome(r.byte())
-	g.first, g.last, g.anomalies, g.dropped = r.number(), r.number(), r.number(), r.number()
+	g.first, g.last, g.dropped = r.number(), r.number(), r.number()
 	for _, a := range [...]*topics.Anomaly{&g.lead, &g.organisation} {
 		if v := r.bytes(); len(v) > 0 {
 			if err := a.Decode(v); err != nil {

@@ -14,8 +14,10 @@ import (
 // of their own beside its profile, because where one ends and the next begins depends on the order in which records come, and
 // nothing in a profile does.
 type stay struct {
-	place       string
-	day         int64 // on which it began when it was noticed: with principal and place it makes the alert's id
+	place string
+	// day on which it began when it was noticed, a second into it where the place was settled: with principal and place it makes
+	// the alert's id.
+	day         int64
 	first, last int64 // panes
 	alerted     bool
 	settled     bool // the place was no news to the principal when it began
@@ -56,14 +58,17 @@ func (l *stays) at(place string, pane int64, settled bool) (s *stay, changed boo
 			}
 			return 1
 		})
-		*l = slices.Insert(*l, i, stay{place: strings.Clone(place), day: pane - pane%daySeconds, first: pane, last: pane, settled: settled})
+		*l = slices.Insert(*l, i, stay{place: strings.Clone(place), day: pane - pane%daySeconds + int64(truth(settled)), first: pane, last: pane, settled: settled})
 		return &(*l)[i], true
 	}
 	s = &(*l)[i]
 	if pane < s.first || pane > s.last {
 		s.first, s.last, changed = min(s.first, pane), max(s.last, pane), true
 	}
-	return s, changed
+	for ; i > 0 && (*l)[i].first < (*l)[i-1].first; i-- {
+		(*l)[i], (*l)[i-1] = (*l)[i-1], (*l)[i]
+	}
+	return &(*l)[i], changed
 }
 
 const staysVersion = 1

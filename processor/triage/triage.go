@@ -354,32 +354,32 @@ func (c *change) tell(e *stay, g *group, id string, score float64, context alert
 	if !e.alerted {
 		e.alerted, c.staysChanged = true, true
 	}
-	if alert.SeverityOf(score) < alert.Critical {
-		if g.route == capped {
-			a.HeldBack = "cap"
-			return HeldBack, c.out.Alert(a)
-		}
-		ok, b, err := t.take()
-		if err != nil {
-			return 0, err
-		}
-		var up *alert.Alert
-		if !ok {
-			g.route, a.HeldBack = capped, "cap"
-			up = t.holdBack(b, a)
-		}
-		if b != nil {
-			t.view.Set(state.CapKey(), b.append(nil))
-		}
-		if !ok {
-			if err := c.out.Alert(a); err != nil || up == nil {
-				return HeldBack, err
-			}
-			return HeldBack, c.out.Alert(up)
-		}
+	if alert.SeverityOf(score) >= alert.Critical {
+		g.route = sent
+		return Created, c.out.Alert(a)
 	}
+	if g.route == capped {
+		a.HeldBack = "cap"
+		return HeldBack, c.out.Alert(a)
+	}
+	ok, b, err := t.take()
+	if err != nil {
+		return 0, err
+	}
+	verdict, up := Created, (*alert.Alert)(nil)
 	g.route = sent
-	return Created, c.out.Alert(a)
+	if !ok {
+		verdict, g.route, a.HeldBack = HeldBack, capped, "cap"
+		up = t.holdBack(b, a)
+	}
+	err = c.out.Alert(a)
+	if up != nil && err == nil {
+		err = c.out.Alert(up)
+	}
+	if b != nil { // after the alerts: their strings alias what the view gave, until it is changed
+		t.view.Set(state.CapKey(), b.append(nil))
+	}
+	return verdict, err
 }
 
 // decide acts on what a person found an alert to be. A benign place is no news to the principal any more; what a malicious stay
