@@ -205,7 +205,8 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		}
 		defer func() { err = errors.Join(err, d.cluster.Stop()) }()
 	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(d.cluster.Brokers()...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+	// A broker that is killed while it takes a connection is no misconfiguration here.
+	cl, err := kgo.NewClient(kgo.SeedBrokers(d.cluster.Brokers()...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.AlwaysRetryEOF(),
 		kgo.MaxBufferedRecords(1_000_000), kgo.ProducerLinger(5*time.Millisecond), kgo.MetadataMinAge(250*time.Millisecond))
 	if err != nil {
 		return err
