@@ -42,7 +42,8 @@ const (
 	partitions    = 4 // of the topics between the stages
 	processes     = 3 // that run between the faults; a fourth joins when the number is scaled
 	brokers       = 3
-	threshold     = 50 // of triage, the default
+	// threshold is of triage: principals with a day of history and their usual client score low, and all that is planted must alert.
+	threshold = 25
 	// paneWidth is short, so that people are present anew every minute, and the stages behind route have work all the time.
 	paneWidth = time.Minute
 	// Panes that no window reaches any more are forgotten after the look-back.
@@ -230,7 +231,8 @@ func (d *driver) setUp(dir, binary string) error {
 	env = append(env,
 		"FARCALL_KAFKA_BROKERS="+strings.Join(d.cluster.Brokers(), ","), "FARCALL_TOPICS_RAW="+rawTopic, "FARCALL_TOPICS_PREFIX="+prefix,
 		fmt.Sprint("FARCALL_TOPICS_PARTITIONS=", partitions), "FARCALL_DETECT_PANE="+paneWidth.String(), "FARCALL_DETECT_WINDOW="+window.String(),
-		"FARCALL_DETECT_LOOK_BACK="+lookBack.String(), "FARCALL_STREAM_SESSION_TIMEOUT="+d.session.String(), "FARCALL_STREAM_TRANSACTION_TIMEOUT="+d.session.String(),
+		"FARCALL_DETECT_LOOK_BACK="+lookBack.String(), fmt.Sprint("FARCALL_TRIAGE_THRESHOLD=", threshold), "FARCALL_TRIAGE_CAP=0",
+		"FARCALL_STREAM_SESSION_TIMEOUT="+d.session.String(), "FARCALL_STREAM_TRANSACTION_TIMEOUT="+d.session.String(),
 		// Small memtables, so that stores flush all the time.
 		"FARCALL_STATE_MEMTABLE_BYTES=262144", "FARCALL_STATE_CACHE_BYTES=8388608", "FARCALL_CONSOLE_LISTEN=127.0.0.1:0",
 	)
