@@ -206,6 +206,7 @@ func (d *director) drain(ctx context.Context, what string) error {
 	}
 	p := d.cfg.Topics.Prefix
 	groups := []string{p + ".route", p + ".detect", p + ".triage"}
+	last, moved := [3]int64{}, time.Now()
 	for quiet := 0; quiet < 2; {
 		lags, err := d.adm.Lag(ctx, slices.Clone(groups)...) // which reorders what it gets
 		if err != nil {
@@ -221,7 +222,11 @@ func (d *director) drain(ctx context.Context, what string) error {
 				left[i] += max(0, p.Lag-1)
 			}
 		}
-		if known && left == [3]int64{} {
+		if left != last {
+			last, moved = left, time.Now()
+		}
+		// So do the records of a transaction that aborted: what nobody reads for longer than a session may last is no record.
+		if known && (left == [3]int64{} || time.Since(moved) > d.cfg.Stream.SessionTimeout+d.cfg.Stream.TransactionTimeout) {
 			quiet++ // twice, for a stage may be about to write to the next
 		} else {
 			quiet = 0
