@@ -123,7 +123,7 @@ func goodRun(t *testing.T) (plan, reading) {
 		}
 		row := binary.AppendVarint([]byte{1}, int64(len(in.methods)))
 		row = append(row, 1, 0, 1, allowed) // sent, no verdict, timely
-		for _, n := range []int64{now.UnixMilli(), now.UnixMilli(), 0, 0} {
+		for _, n := range []int64{now.UnixMilli(), now.UnixMilli(), 0} {
 			row = binary.AppendVarint(row, n)
 		}
 		row = appendText(appendText(row, "the lead"), "")

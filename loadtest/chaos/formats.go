@@ -198,7 +198,7 @@ func parseAlertRow(row string) (r alertRow, err error) {
 	r.version = number()
 	r.sent = len(b) > 0 && b[0] == 1
 	skip(4)       // route, verdict, timely, outcome
-	for range 4 { // first, last, anomalies, dropped
+	for range 3 { // first, last, dropped
 		number()
 	}
 	text()                                        // lead

@@ -53,7 +53,8 @@ func Up(ctx context.Context, dir string, port int) (b Background, started bool, 
 	if b, running, err := readState(dir); err != nil || running {
 		return b, false, err
 	}
-	if port, err = clientPort(port); err != nil {
+	asked := port
+	if port, err = clientPort(asked); err != nil {
 		return Background{}, false, err
 	}
 	dist, err := prepare(ctx)
@@ -61,6 +62,9 @@ func Up(ctx context.Context, dir string, port int) (b Background, started bool, 
 		return Background{}, false, err
 	}
 	c, err := launch(ctx, dist, Options{Dir: dir}, port, true)
+	if asked == 0 && errors.Is(err, errPortTaken) { // somebody was faster to the usual port
+		c, err = launch(ctx, dist, Options{Dir: dir}, 0, true)
+	}
 	if err != nil {
 		return Background{}, false, err
 	}
