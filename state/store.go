@@ -132,6 +132,7 @@ type Store struct {
 
 	unflushed int
 	flushing  <-chan struct{}
+	asked     chan struct{} // closed once Pebble has taken the wish for the last flush; nil before there is one
 	fault     *fault
 }
 
@@ -535,6 +536,9 @@ func (s *Store) Wipe() error {
 func (s *Store) Discard() error {
 	if s.db != nil {
 		s.fault.closed.Store(true)
+		if s.asked != nil { // Pebble panics where it is asked for a flush while it closes
+			<-s.asked
+		}
 		if err := s.db.Close(); err != nil {
 			s.o.Log.Debug("close of a corrupt store", "dir", s.dir, "err", err)
 		}
@@ -603,27 +607,24 @@ func (s *Store) Close() error {
 // lastFlush asks for a flush of all that there is. Pebble takes the wish itself only once there is room for another memtable, and
 // where the disk breaks in that moment there never is.
 func (s *Store) lastFlush() error {
-	type answer struct {
-		flushing <-chan struct{}
-		err      error
-	}
-	asked := make(chan answer, 1)
-	db := s.db // the store may have let go of it before the goroutine begins
+	var flushing <-chan struct{}
+	var err error
+	asked, db := make(chan struct{}), s.db // the store may let go of it before the goroutine begins
 	go func() {
-		flushing, err := db.AsyncFlush()
-		asked <- answer{flushing, err}
+		defer close(asked)
+		flushing, err = db.AsyncFlush()
 	}()
-	var a answer
+	s.asked = asked
 	select {
-	case a = <-asked:
+	case <-asked:
 	case <-s.fault.met:
 		if errors.Is(s.Err(), ErrDisk) {
 			return nil
 		}
-		a = <-asked
+		<-asked
 	}
-	s.flushing = a.flushing
-	return a.err
+	s.flushing = flushing
+	return err
 }
 
 // Metrics are Pebble's own.

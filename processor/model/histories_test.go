@@ -366,18 +366,27 @@ func (s *stage) open() (err error) {
 
 // breaks lets the disk take no more writes. The flush that meets this ends the process, which leaves what was on the disk.
 func (s *stage) breaks() {
-	h := s.h
+	s.h.check(s.store.Apply(nil, must(s.store.Position()))) // so that there is something to flush
 	s.broken[s.at].Store(true)
-	h.check(s.store.Apply(nil, must(s.store.Position()))) // so that there is something to flush
-	h.check(s.store.MaybeFlush(true))
+	for s.store.Err() == nil { // a flush that has begun may have nothing left to write, and there is no second one beside it
+		if err := s.store.MaybeFlush(true); err != nil && !errors.Is(err, state.ErrDisk) {
+			s.h.fail("%s: the flush says %v", s.name, err)
+		}
+		time.Sleep(time.Millisecond)
+	}
 	s.ends()
 }
 
 // ends waits for the end of a process whose disk is broken.
 func (s *stage) ends() {
 	h := s.h
-	if err := <-s.ended; !errors.Is(err, state.ErrDisk) || !errors.Is(err, errWrite) {
-		h.fail("%s: the process ends with %v", s.name, err)
+	select {
+	case err := <-s.ended:
+		if !errors.Is(err, state.ErrDisk) || !errors.Is(err, errWrite) {
+			h.fail("%s: the process ends with %v", s.name, err)
+		}
+	case <-time.After(time.Minute):
+		h.fail("%s: a disk that takes no writes does not end the process", s.name)
 	}
 	left := s.disks[s.at].CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 30, 100}[h.rng.IntN(3)], RNG: h.disk})
 	s.store.Rollback()
@@ -481,8 +490,8 @@ func (s *stage) move(fault string) {
 		s.crash()
 	case "write error/revoking":
 		s.h.met[fault]++
-		s.broken[s.at].Store(true)
 		s.h.check(s.store.Apply(nil, must(s.store.Position()))) // so that there is something to flush
+		s.broken[s.at].Store(true)
 		if err := s.store.Close(); !errors.Is(err, state.ErrDisk) {
 			s.h.fail("%s: the store closes with %v", s.name, err)
 		}
