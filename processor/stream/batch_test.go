@@ -36,7 +36,8 @@ func TestBatchTooLarge(t *testing.T) {
 	b := newBroker(t, 2)
 	b.bomb(1) // 0: before anything was committed
 	b.send(0, "x")
-	m := b.runWorkers("a", disk(), 1, &counting{stateless: true})
+	// A busy machine must not cost the member its seat or its transaction: that would make a client anew, too.
+	m := b.runWorkers("a", disk(), 1, &counting{stateless: true}, func(o *Options) { o.SessionTimeout, o.TxnTimeout = patience/4, patience })
 	m.drains()
 	b.send(1, "x", "y")
 	b.bomb(1) // 4
