@@ -573,7 +573,7 @@ func (b *broker) options(slot string, disk *vfs.MemFS, n *network, log *logBuffe
 		},
 		GroupPrefix: prefix, Slot: slot, Dir: "state", FS: disk, Metrics: NewMetrics(),
 		Log:            slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		CommitInterval: 20 * time.Millisecond, SessionTimeout: 3 * time.Second, TxnTimeout: 5 * time.Second, RestoreStall: patience,
+		CommitInterval: 20 * time.Millisecond, SessionTimeout: 6 * time.Second, TxnTimeout: 10 * time.Second, RestoreStall: patience,
 	}
 }
 
