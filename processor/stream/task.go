@@ -148,7 +148,7 @@ func (t *partitionTask) open(ctx context.Context) error {
 	if err != nil {
 		return sorted(err)
 	}
-	if err := t.check(); err != nil {
+	if err := t.check(ctx); err != nil {
 		return err
 	}
 	took := time.Since(began)
@@ -242,7 +242,7 @@ func (t *partitionTask) openStore(ctx context.Context) error {
 
 // check holds the restored position against the group's. Equal is the rule; a group that was empty for a week has lost its
 // offsets, and then the state's count; anything else means that rows and offsets did not commit together.
-func (t *partitionTask) check() error {
+func (t *partitionTask) check(ctx context.Context) error {
 	meta, ok := t.store.Meta()
 	fp := t.w.stage.Fingerprint
 	switch {
@@ -259,6 +259,13 @@ func (t *partitionTask) check() error {
 		t.horizon = meta.StreamTime
 		t.w.o.Log.Warn("the group has no offset for a partition whose state has one: taken from the state", "partition", t.partition.String(), "offset", meta.Input)
 	case meta.Input != t.committed.offset:
+		// A process that stood still since the group gave it the partition finds the rows of its heir.
+		switch now, err := t.w.committed(ctx, t.partition); {
+		case err != nil:
+			return sorted(fmt.Errorf("%s: ask for the group's offset again: %w", t.partition, err))
+		case now != t.committed.offset:
+			return fmt.Errorf("%w: %s was at %d when it was given to us, and the group is at %d by now", errFenced, t.partition, t.committed.offset, now)
+		}
 		return fmt.Errorf("%s: state is at input offset %d and the group at %d: they must be equal; the group's offsets were reset or the changelog was restored from elsewhere. Set the group's offset back to %d, or start a new installation under another topics.prefix",
 			t.partition, meta.Input, t.committed.offset, meta.Input)
 	default:

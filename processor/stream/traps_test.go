@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -115,6 +116,49 @@ func TestStoppedForLongerThanItsSession(t *testing.T) {
 	if m.value("farcall_transactions_total", "result", "error")+m.value("farcall_transactions_total", "result", "aborted")+m.restarts() == 0 {
 		t.Error("the stopped process noticed nothing")
 	}
+	if n := heir.restarts(); n != 0 {
+		t.Errorf("the zombie made the heir rebuild %v clients", n)
+	}
+	m.stop()
+	heir.stop()
+	b.check(nil)
+}
+
+// TestStoppedBeforeItsRestore is SIGSTOP between the group's word where a partition stands and the restore of its rows. What
+// wakes up finds rows that are ahead of that word, for another process went on with them: no reason for alarm.
+func TestStoppedBeforeItsRestore(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t, 2)
+	first := b.runWorkers("first", disk(), 1, &counting{}, func(o *Options) { o.Leave = true })
+	b.spread(100)
+	first.drains()
+	first.stop()
+
+	i := newIce()
+	stuck := make(chan bool, 1)
+	var once sync.Once
+	m := b.runWorkers("stopped", disk(), 1, &counting{}, func(o *Options) {
+		o.Client = append(o.Client, kgo.Dialer(i.dial))
+		o.FS = errorfs.Wrap(o.FS, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if strings.HasPrefix(op.Path, "state/count/") {
+				once.Do(func() {
+					i.freeze()
+					stuck <- true
+				})
+				i.wait()
+			}
+			return nil
+		}))
+	})
+	receive(t, "the freeze", stuck)
+	heir := b.runWorkers("heir", disk(), 1, &counting{})
+	heir.runs(2)
+	b.spread(100)
+	heir.drains()
+	i.thaw()
+	await(t, "both to share", func() bool { return m.running() == 1 && heir.running() == 1 })
+	b.spread(100)
+	heir.drains()
 	if n := heir.restarts(); n != 0 {
 		t.Errorf("the zombie made the heir rebuild %v clients", n)
 	}

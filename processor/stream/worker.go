@@ -372,6 +372,19 @@ func (w *worker) begin(ctx context.Context, cl *kgo.Client, topic string, unread
 	return starts, nil
 }
 
+// committed is the group's offset of a partition, once no transaction is open that may change it; -1 where there is none.
+func (w *worker) committed(ctx context.Context, p partition) (int64, error) {
+	offsets, err := kadm.NewClient(w.sess.Client()).FetchOffsets(kadm.RequireStable(ctx), w.o.group(w.stage.Name))
+	if err != nil {
+		return 0, err
+	}
+	at, ok := offsets.Lookup(p.topic, p.id)
+	if !ok {
+		return -1, nil
+	}
+	return at.At, at.Err
+}
+
 // commitOffsets commits positions outside a transaction: for decisions about where to read, which must be made once.
 func (w *worker) commitOffsets(ctx context.Context, cl *kgo.Client, topic string, commit map[int32]kgo.EpochOffset, metadata string) (err error) {
 	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
