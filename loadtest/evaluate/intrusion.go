@@ -12,6 +12,9 @@ const sameClientShare = .25
 // newKeyShare is how often an intruder works with a temporary key made from the stolen one.
 const newKeyShare = .2
 
+// quietDays are how long a patient intruder only does what the victim does, with the victim's client, a few times a day.
+const quietDays = 6
+
 // intrude plants the intrusions of each kind over the judged days. No two have the same victim, and countries new to the
 // organisation are used again only when all of them were, so that intrusions teach each other little.
 func (g *generator) intrude() error {
@@ -26,13 +29,16 @@ func (g *generator) intrude() error {
 		return c
 	}
 	// The kinds that want a user's key come first, as long as there are users.
-	for _, kind := range []string{farKey, lowAndSlow, colleagues, hosting, deniedSweep, housekeeping, homeCountry, roleOutside} {
+	for _, kind := range []string{farKey, lowAndSlow, colleagues, hosting, deniedSweep, housekeeping, homeCountry, roleOutside, patient} {
 		for i := range g.world.incidents {
 			r := rand.New(rand.NewPCG(g.seed, mix(uint64(i), uint64(len(g.incidents))+77)))
 			span := int(g.judgedFrom)
 			length := 2 * hour
-			if kind == lowAndSlow {
+			switch kind {
+			case lowAndSlow:
 				length = 5 * day
+			case patient:
+				length = (quietDays + 1) * day
 			}
 			room := g.days*day - span - length
 			if room < day {
@@ -51,7 +57,7 @@ func (g *generator) intrude() error {
 					return fmt.Errorf("world %s has too few machines to rob %d of them", g.world.name, g.world.incidents)
 				}
 				c := newOrHosting()
-				g.plant(r, kind, m.principal, c, machineRegion(g, m), []string{m.agent}, at)
+				g.plant(r, kind, m.principal, c, machineRegion(g, m), []string{m.agent}, m.methods, at)
 				continue
 			}
 			p := g.victim(r, used, kind, at)
@@ -64,6 +70,10 @@ func (g *generator) intrude() error {
 				c = newCountry()
 			case colleagues:
 				c = g.colleagueCountry(r, p)
+			case patient:
+				if c = newOrHosting(); r.Float64() < .5 {
+					c = g.colleagueCountry(r, p)
+				}
 			case hosting:
 				c = pick(r, hostingCountries)
 			case homeCountry:
@@ -71,7 +81,7 @@ func (g *generator) intrude() error {
 			default:
 				c = newOrHosting()
 			}
-			g.plant(r, kind, p.principals[0], c, pick(r, g.regions), p.agents, at)
+			g.plant(r, kind, p.principals[0], c, pick(r, g.regions), p.agents, p.methods, at)
 		}
 	}
 	return nil
@@ -106,6 +116,8 @@ func (g *generator) victim(r *rand.Rand, used map[uint32]bool, kind string, at i
 		switch kind {
 		case farKey, lowAndSlow:
 			ok = ok && k == iamUser
+		case patient:
+			ok = ok && k == iamUser && g.colleagueCountry(r, p) != ""
 		case colleagues:
 			ok = ok && k != role && g.colleagueCountry(r, p) != ""
 		}
@@ -135,8 +147,8 @@ func (g *generator) colleagueCountry(r *rand.Rand, p *person) string {
 	return ""
 }
 
-// plant makes the calls of one intrusion.
-func (g *generator) plant(r *rand.Rand, kind string, victim uint32, country, region string, agents []string, at int) {
+// plant makes the calls of one intrusion. agents and methods are what the victim uses.
+func (g *generator) plant(r *rand.Rand, kind string, victim uint32, country, region string, agents []string, methods []uint16, at int) {
 	n := len(g.incidents)
 	p := &g.principals[victim]
 	in := incident{kind: kind, principal: victim, place: country, label: g.stream.label(kind, n), sameClient: r.Float64() < sameClientShare, sameKey: true}
@@ -150,6 +162,15 @@ func (g *generator) plant(r *rand.Rand, kind string, victim uint32, country, reg
 	}
 	if r.Float64() < newKeyShare {
 		x.key, in.sameKey = keyID(r, "ASIA"), false
+	}
+	if kind == patient {
+		quiet := x
+		quiet.agent = agents[0]
+		s := g.open(r, quiet)
+		for end := at + quietDays*day; at < end; at += 8*hour + r.IntN(10*hour) {
+			g.callAt(s, at, pick(r, methods), false)
+		}
+		x.began = uint32(at)
 	}
 	s := g.open(r, x)
 	g.incidents = append(g.incidents, in)

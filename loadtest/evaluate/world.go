@@ -83,11 +83,12 @@ const (
 	deniedSweep  = "denied sweep"
 	hosting      = "hosting country"
 	housekeeping = "housekeeping method"
+	patient      = "place made to look used"
 	homeCountry  = "victim's own country"
 )
 
 // incidentKinds is their order in reports. The last can't be caught by place, and is reported apart.
-var incidentKinds = []string{farKey, roleOutside, colleagues, lowAndSlow, deniedSweep, hosting, housekeeping, homeCountry}
+var incidentKinds = []string{farKey, roleOutside, colleagues, lowAndSlow, deniedSweep, hosting, housekeeping, patient, homeCountry}
 
 // The countries that worlds are drawn from. Hosting countries have no offices, so that a VPN exit is never at home by chance.
 var (

@@ -368,11 +368,10 @@ func (s *stage) open() (err error) {
 func (s *stage) breaks() {
 	s.h.check(s.store.Apply(nil, must(s.store.Position()))) // so that there is something to flush
 	s.broken[s.at].Store(true)
-	for s.store.Err() == nil { // a flush that has begun may have nothing left to write, and there is no second one beside it
+	for ; s.store.Err() == nil; <-time.After(time.Millisecond) { // a flush that has begun may have nothing left to write, and there is no second one beside it
 		if err := s.store.MaybeFlush(true); err != nil && !errors.Is(err, state.ErrDisk) {
 			s.h.fail("%s: the flush says %v", s.name, err)
 		}
-		time.Sleep(time.Millisecond)
 	}
 	s.ends()
 }
