@@ -149,7 +149,8 @@ type Alert struct {
 	RollUp *RollUp
 }
 
-// RollUp announces alerts that the cap held back in a window of stream time. The rest of its Alert is that of one of them.
+// RollUp announces alerts that the cap held back in a window of stream time. The rest of its Alert is about the strongest of
+// them. It grows while more are held back, and its last version tells the whole count once the window is over.
 type RollUp struct {
 	Held              int64
 	Low, Medium, High int64  // of these, by severity

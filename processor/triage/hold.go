@@ -97,20 +97,39 @@ type bucket struct {
 	window    int64 // start of the running window, Unix milliseconds
 	held      map[alert.Severity]int64
 	heldAll   int64
-	version   int64  // of the roll-up of the window
-	strongest string // id of the strongest alert that was held back
-	score     int64
+	told      int64 // of them, as the roll-up says
+	version   int64 // of the roll-up of the window
+	strongest held
+}
+
+// held is what a roll-up says of the strongest alert that was held back.
+type held struct {
+	id          string
+	score       int64 // hundredths
+	first, last int64 // event times, Unix milliseconds
+	outcome     topics.Outcome
+	lead        topics.Anomaly
 }
 
 const capVersion = 1
 
 func (b *bucket) append(d []byte) []byte {
 	d = append(d, capVersion)
-	for _, n := range [...]int64{b.tokens, b.at, b.window, b.heldAll, b.version, b.score, b.held[alert.Low], b.held[alert.Medium], b.held[alert.High], b.held[alert.Critical]} {
+	for _, n := range [...]int64{b.tokens, b.at, b.window, b.heldAll, b.told, b.version, b.held[alert.Low], b.held[alert.Medium], b.held[alert.High], b.held[alert.Critical]} {
 		d = binary.AppendVarint(d, n)
 	}
-	d = binary.AppendUvarint(d, uint64(len(b.strongest)))
-	return append(d, b.strongest...)
+	h := &b.strongest
+	d = binary.AppendUvarint(d, uint64(len(h.id)))
+	d = append(d, h.id...)
+	if h.id == "" {
+		return d
+	}
+	for _, n := range [...]int64{h.score, h.first, h.last} {
+		d = binary.AppendVarint(d, n)
+	}
+	lead := h.lead.Append(nil, nil)
+	d = binary.AppendUvarint(append(d, byte(h.outcome)), uint64(len(lead)))
+	return append(d, lead...)
 }
 
 func (b *bucket) decode(d []byte) error {
@@ -121,15 +140,42 @@ func (b *bucket) decode(d []byte) error {
 		return fmt.Errorf("%w: cap version %d, this build knows up to %d", state.ErrFormat, d[0], capVersion)
 	}
 	r := rowReader{b: d[1:]}
-	for _, n := range [...]*int64{&b.tokens, &b.at, &b.window, &b.heldAll, &b.version, &b.score} {
+	for _, n := range [...]*int64{&b.tokens, &b.at, &b.window, &b.heldAll, &b.told, &b.version} {
 		*n = r.number()
 	}
 	b.held = map[alert.Severity]int64{}
 	for _, s := range [...]alert.Severity{alert.Low, alert.Medium, alert.High, alert.Critical} {
 		b.held[s] = r.number()
 	}
-	b.strongest = r.text()
+	h := &b.strongest
+	if h.id = r.text(); h.id == "" {
+		return r.end("cap")
+	}
+	h.score, h.first, h.last, h.outcome = r.number(), r.number(), r.number(), topics.Outcome(r.byte())
+	if err := h.lead.Decode(slices.Clone(r.bytes())); err != nil {
+		return fmt.Errorf("%w: cap: %w", state.ErrRow, err)
+	}
 	return r.end("cap")
+}
+
+// capRow reads the row of the cap; nil where there is none yet.
+func (t *Task) capRow() (*bucket, error) {
+	row, err := t.view.Get(state.CapKey())
+	if err != nil || row == nil {
+		return nil, err
+	}
+	b := &bucket{}
+	return b, b.decode(row)
+}
+
+func (b *bucket) end() int64 { return b.window + capWindow.Milliseconds() }
+
+// owes says when a roll-up is due whose count has changed since it was told: at the end of its window. 0 if none is.
+func (b *bucket) owes() int64 {
+	if b == nil || b.told == b.heldAll {
+		return 0
+	}
+	return b.end()
 }
 
 // take asks for leave to wake somebody. The tasks' shares add up to the cap of the group; a share below one saves up for one.
@@ -137,17 +183,14 @@ func (t *Task) take() (bool, *bucket, error) {
 	if t.cfg.Cap == 0 {
 		return true, nil, nil
 	}
-	b := &bucket{held: map[alert.Severity]int64{}}
-	row, err := t.view.Get(state.CapKey())
+	share := int64(t.cfg.Cap) * 1000 / int64(max(t.cfg.Partitions, 1))
+	full := max(share, 1000)
+	b, err := t.capRow()
 	if err != nil {
 		return false, nil, err
 	}
-	share := int64(t.cfg.Cap) * 1000 / int64(max(t.cfg.Partitions, 1))
-	full := max(share, 1000)
-	if row == nil {
-		b.tokens, b.at = full, t.streamTime
-	} else if err := b.decode(row); err != nil {
-		return false, nil, err
+	if b == nil {
+		b = &bucket{tokens: full, at: t.streamTime, held: map[alert.Severity]int64{}}
 	}
 	window := capWindow.Milliseconds()
 	if passed := min(t.streamTime-b.at, window*1000); passed > 0 {
@@ -155,7 +198,7 @@ func (t *Task) take() (bool, *bucket, error) {
 		b.at = t.streamTime
 	}
 	if start := t.streamTime - t.streamTime%window; start != b.window {
-		b.window, b.heldAll, b.version, b.strongest, b.score = start, 0, 0, "", 0
+		b.window, b.heldAll, b.told, b.version, b.strongest = start, 0, 0, 0, held{}
 		clear(b.held)
 	}
 	ok := b.tokens >= 1000
@@ -169,20 +212,39 @@ func (t *Task) take() (bool, *bucket, error) {
 func (t *Task) holdBack(b *bucket, a *alert.Alert) *alert.Alert {
 	b.heldAll++
 	b.held[alert.SeverityOf(a.Score)]++
-	if s := int64(a.Score * 100); b.strongest == "" || s > b.score {
-		b.strongest, b.score = a.ID, s
+	if s := int64(a.Score * 100); b.strongest.id == "" || s > b.strongest.score {
+		b.strongest = held{a.ID, s, a.First, a.Last, a.Outcome, a.Lead}
 	}
+	defer func() { t.owed = b.owes() }()
 	if b.heldAll&(b.heldAll-1) != 0 {
 		return nil
 	}
+	return t.rollUp(b, a.Created)
+}
+
+// rollUp is the next version of what announces the alerts that the cap held back in a window.
+func (t *Task) rollUp(b *bucket, created int64) *alert.Alert {
 	b.version++
-	up := *a
-	up.ID = alert.RollUpID(t.cfg.Partition, b.window)
-	up.Version, up.HeldBack, up.Methods, up.Dropped = b.version, "", nil, 0
-	up.Score = float64(b.score) / 100
-	up.RollUp = &alert.RollUp{
-		Held: b.heldAll, Strongest: b.strongest, From: b.window, To: b.window + capWindow.Milliseconds(),
-		Low: b.held[alert.Low], Medium: b.held[alert.Medium], High: b.held[alert.High],
+	b.told = b.heldAll
+	h := &b.strongest
+	account := h.lead.Visit.Evidence.Account
+	return &alert.Alert{
+		ID: alert.RollUpID(t.cfg.Partition, b.window), Version: b.version, Score: float64(h.score) / 100, Created: created, First: h.first, Last: h.last,
+		Outcome: h.outcome, Lead: h.lead, Window: t.cfg.Window, Pane: t.cfg.Pane, Context: alert.Context{AllSince: t.since[""], AccountSince: t.since[account]},
+		RollUp: &alert.RollUp{
+			Held: b.heldAll, Strongest: h.id, From: b.window, To: b.end(), Low: b.held[alert.Low], Medium: b.held[alert.Medium], High: b.held[alert.High],
+		},
 	}
-	return &up
+}
+
+// settle tells the last count of a window of the cap that is over.
+func (t *Task) settle(created int64, out Output) error {
+	b, err := t.capRow()
+	if err != nil {
+		return err
+	}
+	up := t.rollUp(b, created)
+	t.owed = 0
+	t.view.Set(state.CapKey(), b.append(nil))
+	return out.Alert(up)
 }

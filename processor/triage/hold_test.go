@@ -106,17 +106,28 @@ func TestCap(t *testing.T) {
 	d.commit()
 	d.reopen(d.task.StreamTime())
 	minutes := int64(4 * 60)
+	told := len(d.rollUps)
 	if v := d.find(loud("1/user/later", 29+minutes)); v != Created {
 		t.Errorf("after four minutes: %s", v)
 	}
 	if v := d.find(loud("1/user/later still", 29+minutes)); v != HeldBack {
 		t.Errorf("right after it: %s", v)
 	}
+	if len(d.rollUps) != told {
+		t.Errorf("%d roll-ups in the middle of the window", len(d.rollUps)-told)
+	}
+	// The end of the window brings the last count: 27 are held back by then, and the next window has a roll-up of its own.
 	next := int64(capWindow / time.Second)
+	d.commit()
+	d.reopen(d.task.StreamTime())
 	for i := range 4 {
 		if v := d.find(loud(fmt.Sprint("1/user/next ", i), 29+minutes+next)); v != Created {
 			t.Errorf("%d of the next window: %s", i, v)
 		}
+	}
+	if end := d.rollUps[len(d.rollUps)-1]; len(d.rollUps) != told+1 || end.RollUp.Held != 27 || end.ID != last.ID || end.Version != last.Version+1 ||
+		end.RollUp.Low+end.RollUp.Medium+end.RollUp.High != 27 || d.held[end.RollUp.Strongest] == nil {
+		t.Errorf("%d roll-ups at the end of the window, the last one %+v, version %d", len(d.rollUps)-told, end.RollUp, end.Version)
 	}
 	before := len(d.rollUps)
 	d.find(loud("1/user/next 5", 29+minutes+next))

@@ -64,8 +64,9 @@ func rowKinds() map[string]row {
 			overlap: overlap{place: "DE", hours: 1, km: 3911}, told: judgement{score: 8250, why: 1 << 63},
 		},
 		"cap": &bucket{
-			tokens: 1500, at: monday * 1000, window: monday * 1000, heldAll: 4, version: 3, score: 7700, strongest: "00112233445566778899aabbccddeeff",
-			held: map[alert.Severity]int64{alert.Low: 1, alert.Medium: 2, alert.High: 1, alert.Critical: 0},
+			tokens: 1500, at: monday * 1000, window: monday * 1000, heldAll: 5, told: 4, version: 3,
+			strongest: held{id: "00112233445566778899aabbccddeeff", score: 7700, first: monday * 1000, last: (monday + 60) * 1000, outcome: topics.Allowed, lead: lead},
+			held:      map[alert.Severity]int64{alert.Low: 2, alert.Medium: 2, alert.High: 1, alert.Critical: 0},
 		},
 	}
 }
@@ -87,7 +88,7 @@ func newestRow(kind string) byte {
 }
 
 func diffRows(a, b row) string {
-	return cmp.Diff(a, b, cmp.AllowUnexported(profile{}, presence{}, trail{}, staysRow{}, stay{}, group{}, overlap{}, judgement{}, bucket{}), cmpopts.EquateEmpty())
+	return cmp.Diff(a, b, cmp.AllowUnexported(profile{}, presence{}, trail{}, staysRow{}, stay{}, group{}, overlap{}, judgement{}, bucket{}, held{}), cmpopts.EquateEmpty())
 }
 
 // TestGoldenRows reads rows as each version wrote them. Files of old versions stay for ever.

@@ -76,6 +76,7 @@ type Task struct {
 	// What the rows say:
 	exceptions []*topics.Exception
 	since      map[string]int64 // account, or "" for all: first pane
+	owed       int64            // when the count of a roll-up is due, Unix milliseconds of stream time, 0 if it is told
 
 	anomaly  topics.Anomaly
 	sighting topics.Sighting
@@ -93,7 +94,9 @@ type Output interface {
 func NewTask(cfg Config, view state.View, streamTime int64) (*Task, error) {
 	t := &Task{cfg: cfg, view: view, width: int64(cfg.Pane / time.Second), streamTime: streamTime}
 	t.day = t.dayOf(t.paneOf(streamTime))
-	return t, errors.Join(t.loadExceptions(), t.loadSince())
+	b, err := t.capRow()
+	t.owed = b.owes()
+	return t, errors.Join(err, t.loadExceptions(), t.loadSince())
 }
 
 // StreamTime is the newest event time seen, in Unix milliseconds.
@@ -137,7 +140,7 @@ func (t *Task) Record(value []byte, created int64, out Output) (Verdict, error) 
 	default:
 		return 0, fmt.Errorf("%w: kind %d is none that triage knows", topics.ErrCorrupt, kind)
 	}
-	if err := t.advance(v.Evidence.EventTime, created); err != nil {
+	if err := t.advance(v.Evidence.EventTime, created, out); err != nil {
 		return 0, err
 	}
 	return t.change(v.Principal, created, out, func(c *change) error {
@@ -420,12 +423,18 @@ func (c *change) retract(g *group, e *stay, d *topics.Verdict) {
 	}
 }
 
-// advance moves stream time on and forgets, at each new day, what nothing can reach any more.
-func (t *Task) advance(eventTime, now int64) error {
+// advance moves stream time on. It tells what was owed at the end of a window of the cap, and forgets, at each new day, what
+// nothing can reach any more.
+func (t *Task) advance(eventTime, now int64, out Output) error {
 	if eventTime <= t.streamTime {
 		return nil
 	}
 	t.streamTime = eventTime
+	if t.owed != 0 && eventTime >= t.owed {
+		if err := t.settle(now, out); err != nil {
+			return err
+		}
+	}
 	day := t.dayOf(t.paneOf(eventTime))
 	if day == t.day {
 		return nil
