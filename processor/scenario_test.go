@@ -31,7 +31,7 @@ import (
 //	advance DURATION                                   the clock goes on
 //	expect score LOW..HIGH                             of the last event; 0 if it was not judged or not forwarded
 //	expect level WORD                                  UNSEEN, RARE, INFREQUENT or FREQUENT, of the last event
-//	expect verdict WORD                                detect's, of the last event; "untold" if route told nothing
+//	expect result WORD                                detect's, of the last event; "untold" if route told nothing
 //	expect dead-letter REASON                          of the last event
 //	expect visits N                                    told by route since the last such line
 //	expect alerts N                                    new alerts since the last such line
@@ -105,7 +105,7 @@ type scenario struct {
 	triage  *triage.Task
 	serial  int
 
-	verdict string
+	result  string
 	last    topics.Anomaly
 	letter  string
 	visits  int
@@ -286,15 +286,15 @@ func (s *scenario) deliver(b []byte) error {
 			return err
 		}
 		var a topics.Anomaly
-		verdict, err := s.detect.Visit(&v, &a)
+		result, err := s.detect.Visit(&v, &a)
 		if err != nil {
 			return err
 		}
 		if v.Method != topics.AnyMethod { // what is asked of the last event is asked of its method
 			s.visits++
-			s.verdict, s.last = verdict.String(), a
+			s.result, s.last = result.String(), a
 		}
-		if a.Score < detect.DefaultConfig().Floor || (verdict != detect.Forwarded && verdict != detect.Stale) {
+		if a.Score < detect.DefaultConfig().Floor || (result != detect.Forwarded && result != detect.Stale) {
 			return nil
 		}
 		b = a.Append(nil, nil)
@@ -335,8 +335,8 @@ func (s *scenario) expect(what, want string) error {
 		return nil
 	case "level":
 		got = s.last.Level.String()
-	case "verdict":
-		got = s.verdict
+	case "result":
+		got = s.result
 	case "dead-letter":
 		got = s.letter
 	case "visits":

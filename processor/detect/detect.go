@@ -44,22 +44,22 @@ func (c Config) paneSeconds() int64 { return int64(c.Pane / time.Second) }
 // ErrPane is wrapped when a visit's pane does not fit its event time: a data error, the task is unharmed.
 var ErrPane = errors.New("visit in the wrong pane")
 
-// Verdict says what became of a visit.
-type Verdict byte
+// Result says what became of a visit.
+type Result byte
 
-// The verdicts.
+// The results.
 const (
-	Learned   Verdict = iota // new, scored below the floor
-	Forwarded                // new, scored and forwarded
-	Known                    // its presence was known: a repeat, or another delivery
-	Late                     // older than the window of its own raw partition
-	Stale                    // too far behind the other partitions to be learned; it was scored all the same
+	Learned   Result = iota // new, scored below the floor
+	Forwarded               // new, scored and forwarded
+	Known                   // its presence was known: a repeat, or another delivery
+	Late                    // older than the window of its own raw partition
+	Stale                   // too far behind the other partitions to be learned; it was scored all the same
 )
 
-// Verdicts lists all verdicts.
-func Verdicts() []Verdict { return []Verdict{Learned, Forwarded, Known, Late, Stale} }
+// Results lists all results.
+func Results() []Result { return []Result{Learned, Forwarded, Known, Late, Stale} }
 
-func (v Verdict) String() string {
+func (v Result) String() string {
 	return [...]string{"learned", "forwarded", "known", "late", "stale"}[v]
 }
 
@@ -113,9 +113,9 @@ func (t *Task) intern(b []byte) string {
 	return s
 }
 
-// Visit takes one visit. The anomaly is filled in for the verdicts Forwarded and, at or above the floor, Stale; its Visit
+// Visit takes one visit. The anomaly is filled in for the results Forwarded and, at or above the floor, Stale; its Visit
 // shares v's strings.
-func (t *Task) Visit(v *topics.Visit, a *topics.Anomaly) (Verdict, error) {
+func (t *Task) Visit(v *topics.Visit, a *topics.Anomaly) (Result, error) {
 	if want := t.paneOf(v.Evidence.EventTime); v.Pane != want {
 		return 0, fmt.Errorf("%w: event of %d s lies in pane %d here, route said %d: route and detect run with different panes",
 			ErrPane, v.Evidence.EventTime/1000, want, v.Pane)
@@ -145,7 +145,7 @@ func (t *Task) Visit(v *topics.Visit, a *topics.Anomaly) (Verdict, error) {
 	if gained == 0 {
 		return Known, nil
 	}
-	verdict := Learned
+	result := Learned
 	// A presence that was only denied so far and is now allowed is judged again: that is the call that matters.
 	if known == 0 || (known == topics.Denied && gained&topics.Allowed != 0) {
 		loud, err := t.judge(w, v.Pane, v, hash, a)
@@ -153,11 +153,11 @@ func (t *Task) Visit(v *topics.Visit, a *topics.Anomaly) (Verdict, error) {
 			return 0, err
 		}
 		if loud {
-			verdict = Forwarded
+			result = Forwarded
 		}
 	}
 	t.learn(w, row, v, hash, gained)
-	return verdict, nil
+	return result, nil
 }
 
 // judge scores a visit against the panes up to pane and fills in the anomaly when it is to be forwarded.

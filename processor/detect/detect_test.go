@@ -43,15 +43,15 @@ type feeder struct {
 }
 
 // visit feeds one visit and returns its anomaly's score, 0 if it was not judged.
-func (f feeder) visit(hour int64, principal, place string, o topics.Outcome) (Verdict, topics.Anomaly) {
+func (f feeder) visit(hour int64, principal, place string, o topics.Outcome) (Result, topics.Anomaly) {
 	f.t.Helper()
 	v := visitAt(monday+hour*3600, principal, place, o)
 	var a topics.Anomaly
-	verdict, err := f.task.Visit(&v, &a)
+	result, err := f.task.Visit(&v, &a)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	return verdict, a
+	return result, a
 }
 
 func visitAt(second int64, principal, place string, o topics.Outcome) topics.Visit {
@@ -166,7 +166,7 @@ func TestDedupe(t *testing.T) {
 	h := f.history(0, "US", 300, 10)
 	for i, step := range []struct {
 		o    topics.Outcome
-		want Verdict
+		want Result
 	}{
 		{topics.Denied, Forwarded}, {topics.Denied, Known}, {topics.Allowed, Forwarded}, {topics.Allowed, Known}, {topics.Denied, Known},
 	} {
@@ -369,7 +369,7 @@ func TestAgainstOracle(t *testing.T) {
 				v := visitAt(monday+at*3600, principal, place, out)
 				o.now = max(o.now, v.Pane)
 				var a topics.Anomaly
-				verdict, err := task.Visit(&v, &a)
+				result, err := task.Visit(&v, &a)
 				if err != nil {
 					rt.Fatal(err)
 				}
@@ -382,10 +382,10 @@ func TestAgainstOracle(t *testing.T) {
 					asOf = o.now
 				}
 				switch {
-				case stale != (verdict == Stale):
-					rt.Fatalf("step %d: verdict %s, stale is %v", step, verdict, stale)
-				case !stale && (known|out == known) != (verdict == Known):
-					rt.Fatalf("step %d: verdict %s, known %s, outcome %s", step, verdict, known, out)
+				case stale != (result == Stale):
+					rt.Fatalf("step %d: result %s, stale is %v", step, result, stale)
+				case !stale && (known|out == known) != (result == Known):
+					rt.Fatalf("step %d: result %s, known %s, outcome %s", step, result, known, out)
 				case judged:
 					if want := o.score(asOf, principal, place); a.Score != want {
 						rt.Fatalf("step %d: score %g of %+v, the oracle says %g", step, a.Score, a.Distribution, want)

@@ -67,8 +67,8 @@ func (t detectTask) process(value []byte, _ int64) ([][]byte, error) {
 	if err := v.Decode(value); err != nil {
 		return nil, err
 	}
-	verdict, err := t.Visit(&v, &a)
-	if err != nil || verdict != detect.Forwarded && (verdict != detect.Stale || a.Score < floor) {
+	result, err := t.Visit(&v, &a)
+	if err != nil || result != detect.Forwarded && (result != detect.Stale || a.Score < floor) {
 		return nil, err
 	}
 	return [][]byte{a.Append(nil, value)}, nil

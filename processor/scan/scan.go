@@ -75,7 +75,7 @@ type Summary struct {
 	First, Last              int64 // event times, Unix milliseconds
 	Stats                    *route.Stats
 	Bad                      []Bad // the first MaxBad; Stats.Refused counts all
-	Verdicts                 map[detect.Verdict]int64
+	Results                  map[detect.Result]int64
 	Alerts                   map[alert.Severity]int64
 	Read, Judged             time.Duration
 }
@@ -164,7 +164,7 @@ func (g gated) MkdirAll(dir string, perm os.FileMode) error {
 }
 
 func newSummary() *Summary {
-	return &Summary{Stats: route.NewStats(), Verdicts: map[detect.Verdict]int64{}, Alerts: map[alert.Severity]int64{}}
+	return &Summary{Stats: route.NewStats(), Results: map[detect.Result]int64{}, Alerts: map[alert.Severity]int64{}}
 }
 
 func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
@@ -522,12 +522,12 @@ func judge(ctx context.Context, o Options, dir string, cache *pebble.Cache, sort
 				return err
 			}
 			visit.Horizon, visit.Quiet = at, topics.Timely // read in order, nothing is late
-			verdict, err := det.Visit(&visit, &anomaly)
+			result, err := det.Visit(&visit, &anomaly)
 			if err != nil {
 				return err
 			}
-			sum.Verdicts[verdict]++
-			if verdict == detect.Forwarded {
+			sum.Results[result]++
+			if result == detect.Forwarded {
 				err = out.record(tri, anomaly.Append(nil, nil), at)
 			}
 			if err != nil {

@@ -36,8 +36,8 @@ type Metrics struct {
 	Told          *prometheus.CounterVec // record: visit, presence, sighting, pulse
 	Repeats       prometheus.Counter
 	Ratio         prometheus.Gauge       // events per record told
-	Visits        *prometheus.CounterVec // verdict
-	Triaged       *prometheus.CounterVec // verdict
+	Visits        *prometheus.CounterVec // result
+	Triaged       *prometheus.CounterVec // result
 	HeldBack      *prometheus.CounterVec // why: cap, exception
 	ExceptionHits *prometheus.CounterVec // exception
 	Latency       prometheus.Histogram   // raw record's timestamp to alert written
@@ -85,8 +85,8 @@ func NewMetrics() *Metrics {
 	m.StreamTime = gauge("stream_time_seconds", "Newest event time of a partition's committed input, as a Unix time; only while the partition is here.", "stage", "topic", "partition")
 	m.Silent = gauge("silent", "Accounts, regions and raw partitions that were told to have fallen silent and have not spoken since.", "what")
 	m.Told = counter("told_total", "Records that route wrote for presences.", "record")
-	m.Visits = counter("visits_total", "Visits received by detect, by verdict.", "verdict")
-	m.Triaged = counter("triaged_total", "Records received by triage, by verdict.", "verdict")
+	m.Visits = counter("visits_total", "Visits received by detect, by result.", "result")
+	m.Triaged = counter("triaged_total", "Records received by triage, by result.", "result")
 	m.HeldBack = counter("alerts_held_back_total", "Versions of alerts kept from the SIEM, by why: cap or exception.", "why")
 	m.ExceptionHits = counter("exception_hits_total", "Versions of alerts that fell under an exception, by its id.", "exception")
 	m.Tasks = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "farcall_tasks", Help: "Partitions of this process by phase."}, []string{"stage", "phase"})

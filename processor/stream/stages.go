@@ -157,18 +157,18 @@ func (t *detectTask) Process(r *kgo.Record, out *Output) error {
 	if err := t.visit.Decode(r.Value); err != nil {
 		return dataError("detect", r, err, out)
 	}
-	verdict, err := t.Visit(&t.visit, &t.anomaly)
+	result, err := t.Visit(&t.visit, &t.anomaly)
 	if errors.Is(err, detect.ErrPane) {
 		return dataError("detect", r, err, out)
 	}
 	if err != nil {
 		return err
 	}
-	t.s.Metrics.Visits.WithLabelValues(verdict.String()).Inc()
+	t.s.Metrics.Visits.WithLabelValues(result.String()).Inc()
 	switch {
-	case verdict == detect.Late:
+	case result == detect.Late:
 		t.s.Metrics.Dropped.WithLabelValues("detect", "late").Inc()
-	case verdict == detect.Forwarded, verdict == detect.Stale && t.anomaly.Score >= t.s.Detect.Floor:
+	case result == detect.Forwarded, result == detect.Stale && t.anomaly.Score >= t.s.Detect.Floor:
 		out.Produce(&kgo.Record{Topic: t.s.Names.Principals, Key: t.anomaly.Key(), Value: t.anomaly.Append(nil, r.Value)})
 	}
 	return nil
@@ -279,14 +279,14 @@ func (t *triageTask) Retract(key, value []byte) error {
 
 func (t *triageTask) Process(r *kgo.Record, out *Output) error {
 	t.out = out
-	verdict, err := t.Record(r.Value, r.Timestamp.UnixMilli(), t)
+	result, err := t.Record(r.Value, r.Timestamp.UnixMilli(), t)
 	if errors.Is(err, topics.ErrCorrupt) {
 		return dataError("triage", r, err, out)
 	}
 	if err != nil {
 		return err
 	}
-	t.s.Metrics.Triaged.WithLabelValues(verdict.String()).Inc()
+	t.s.Metrics.Triaged.WithLabelValues(result.String()).Inc()
 	return nil
 }
 

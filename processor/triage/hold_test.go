@@ -81,7 +81,7 @@ func TestCap(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Cap, cfg.Partitions, cfg.Partition = 8, 2, 1 // four for this task
 	d := newDesk(t, cfg)
-	counts := map[Verdict]int{}
+	counts := map[Result]int{}
 	for i := range 30 {
 		counts[d.find(loud(fmt.Sprint("1/user/", i), int64(i)))]++
 	}

@@ -41,26 +41,26 @@ func DefaultConfig() Config {
 // Fingerprint spells the settings that rows depend on.
 func (c Config) Fingerprint() string { return fmt.Sprintf("triage pane=%s", c.Pane) }
 
-// Verdict says what became of a record.
-type Verdict byte
+// Result says what became of a record.
+type Result byte
 
-// The verdicts.
+// The results.
 const (
-	Sighting  Verdict = iota // noted; it changes no alert
-	Below                    // an anomaly whose group is below the threshold
-	Unchanged                // an anomaly that its group held already
-	Created                  // a new alert
-	Updated                  // a new version of an alert
-	HeldBack                 // a version of an alert that an exception or the cap kept from the SIEM
-	Decided                  // an exception or a verdict
+	Sighting  Result = iota // noted; it changes no alert
+	Below                   // an anomaly whose group is below the threshold
+	Unchanged               // an anomaly that its group held already
+	Created                 // a new alert
+	Updated                 // a new version of an alert
+	HeldBack                // a version of an alert that an exception or the cap kept from the SIEM
+	Decided                 // an exception or a verdict
 )
 
-// Verdicts lists all verdicts.
-func Verdicts() []Verdict {
-	return []Verdict{Sighting, Below, Unchanged, Created, Updated, HeldBack, Decided}
+// Results lists all results.
+func Results() []Result {
+	return []Result{Sighting, Below, Unchanged, Created, Updated, HeldBack, Decided}
 }
 
-func (v Verdict) String() string {
+func (v Result) String() string {
 	return [...]string{"sighting", "below", "unchanged", "created", "updated", "held back", "decided"}[v]
 }
 
@@ -110,7 +110,7 @@ func (t *Task) paneOf(millis int64) int64 {
 // Record takes one record of the principals topic: created is its timestamp in Unix milliseconds. out takes the new versions of
 // alerts that it leads to; their strings alias value. An error that wraps topics.ErrCorrupt or topics.ErrNewer is about the
 // record, any other about the state, or out's.
-func (t *Task) Record(value []byte, created int64, out Output) (Verdict, error) {
+func (t *Task) Record(value []byte, created int64, out Output) (Result, error) {
 	kind := topics.KindOf(value)
 	var v *topics.Visit
 	switch kind {
@@ -134,7 +134,7 @@ func (t *Task) Record(value []byte, created int64, out Output) (Verdict, error) 
 			return 0, err
 		}
 		return t.change(d.Principal, created, out, func(c *change) error {
-			c.verdict = Decided
+			c.result = Decided
 			return c.decide(&d)
 		})
 	default:
@@ -147,13 +147,13 @@ func (t *Task) Record(value []byte, created int64, out Output) (Verdict, error) 
 		if kind == topics.KindSighting {
 			return c.sighting(&t.sighting)
 		}
-		c.verdict = Unchanged
+		c.result = Unchanged
 		return c.touch(v, func(g *group) bool { return g.add(&t.anomaly) })
 	})
 }
 
 // change runs do on the profile and the stays of a principal, and stages what it changes.
-func (t *Task) change(principal string, created int64, out Output, do func(*change) error) (Verdict, error) {
+func (t *Task) change(principal string, created int64, out Output, do func(*change) error) (Result, error) {
 	c := &change{t: t, principal: principal, created: created, out: out}
 	if err := t.load(state.ProfileKey(principal), c.p.decode); err != nil {
 		return 0, err
@@ -176,7 +176,7 @@ func (t *Task) change(principal string, created int64, out Output, do func(*chan
 	if c.staysChanged {
 		t.view.Set(state.StaysKey(principal), c.stays.append(nil))
 	}
-	return c.verdict, nil
+	return c.result, nil
 }
 
 // maxAccounts bounds the accounts whose history is remembered, and maxAccountBytes their names, which outsiders write.
@@ -234,7 +234,7 @@ type change struct {
 	stays                        stays
 	profileChanged, staysChanged bool
 	retractions                  []topics.Retraction
-	verdict                      Verdict
+	result                       Result
 }
 
 func (c *change) sighting(s *topics.Sighting) error {
@@ -316,21 +316,21 @@ func (c *change) update(e *stay, unite func(*group) bool) error {
 	}
 	g.told = told
 	g.version++
-	verdict := Below
+	result := Below
 	if g.route != untold || score >= t.cfg.Threshold && g.timely && !g.leaderless() {
-		if verdict, err = c.tell(e, &g, id, score, context); err != nil {
+		if result, err = c.tell(e, &g, id, score, context); err != nil {
 			return err
 		}
 	}
 	t.view.Set(key, g.append(nil))
-	if c.verdict == Unchanged || verdict > c.verdict {
-		c.verdict = verdict
+	if c.result == Unchanged || result > c.result {
+		c.result = result
 	}
 	return nil
 }
 
 // tell writes a version of an alert to where it belongs.
-func (c *change) tell(e *stay, g *group, id string, score float64, context alert.Context) (Verdict, error) {
+func (c *change) tell(e *stay, g *group, id string, score float64, context alert.Context) (Result, error) {
 	t := c.t
 	named := g.methods[:min(len(g.methods), alert.MaxMethods)]
 	a := &alert.Alert{
@@ -369,10 +369,10 @@ func (c *change) tell(e *stay, g *group, id string, score float64, context alert
 	if err != nil {
 		return 0, err
 	}
-	verdict, up := Created, (*alert.Alert)(nil)
+	result, up := Created, (*alert.Alert)(nil)
 	g.route = sent
 	if !ok {
-		verdict, g.route, a.HeldBack = HeldBack, capped, "cap"
+		result, g.route, a.HeldBack = HeldBack, capped, "cap"
 		up = t.holdBack(b, a)
 	}
 	err = c.out.Alert(a)
@@ -382,7 +382,7 @@ func (c *change) tell(e *stay, g *group, id string, score float64, context alert
 	if b != nil { // after the alerts: their strings alias what the view gave, until it is changed
 		t.view.Set(state.CapKey(), b.append(nil))
 	}
-	return verdict, err
+	return result, err
 }
 
 // decide acts on what a person found an alert to be. A benign place is no news to the principal any more; what a malicious stay

@@ -128,7 +128,7 @@ func (d *desk) commit() {
 	}
 }
 
-func (d *desk) feed(record []byte) Verdict {
+func (d *desk) feed(record []byte) Result {
 	d.t.Helper()
 	v, err := d.task.Record(record, d.now, d.heard)
 	if err != nil {
@@ -137,10 +137,10 @@ func (d *desk) feed(record []byte) Verdict {
 	return v
 }
 
-func (d *desk) sight(s topics.Sighting) Verdict      { d.t.Helper(); return d.feed(s.Append(nil, nil)) }
-func (d *desk) find(a topics.Anomaly) Verdict        { d.t.Helper(); return d.feed(a.Append(nil, nil)) }
-func (d *desk) decided(v topics.Verdict) Verdict     { d.t.Helper(); return d.feed(v.Append(nil)) }
-func (d *desk) excepts(e topics.Exception) Verdict   { d.t.Helper(); return d.feed(e.Append(nil)) }
+func (d *desk) sight(s topics.Sighting) Result       { d.t.Helper(); return d.feed(s.Append(nil, nil)) }
+func (d *desk) find(a topics.Anomaly) Result         { d.t.Helper(); return d.feed(a.Append(nil, nil)) }
+func (d *desk) decided(v topics.Verdict) Result      { d.t.Helper(); return d.feed(v.Append(nil)) }
+func (d *desk) excepts(e topics.Exception) Result    { d.t.Helper(); return d.feed(e.Append(nil)) }
 func (d *desk) rows(prefix []byte) map[string][]byte { return rowsOf(d.store, prefix) }
 
 func rowsOf(s *state.Store, prefix []byte) map[string][]byte {
@@ -439,9 +439,9 @@ func TestAlertsMayBeKept(t *testing.T) {
 	}
 }
 
-// TestVerdictsOfRecords walks over the threshold, which is the configured one and the least score that makes an alert: a principal
+// TestResults walks over the threshold, which is the configured one and the least score that makes an alert: a principal
 // without a history is judged by the method alone.
-func TestVerdictsOfRecords(t *testing.T) {
+func TestResults(t *testing.T) {
 	bob := func(a topics.Anomaly) topics.Anomaly { a.Visit.Principal = "bob"; return a }
 	alone := func(score float64) float64 { return math.Round(score*pointsMethodAlone*10) / 10 }
 	cfg := DefaultConfig()
@@ -449,7 +449,7 @@ func TestVerdictsOfRecords(t *testing.T) {
 	d := newDesk(t, cfg)
 	for i, step := range []struct {
 		a     topics.Anomaly
-		want  Verdict
+		want  Result
 		score float64 // of the alert
 	}{
 		{anomaly("s:A", 55, "NG", 0), Below, 0},

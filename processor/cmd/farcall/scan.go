@@ -176,7 +176,7 @@ func summarise(w io.Writer, s *scan.Summary, build string, threshold float64) {
 	if s.Empty+s.Unreadable > 0 {
 		fmt.Fprintf(w, "files     %d empty, %d unreadable\n", s.Empty, s.Unreadable)
 	}
-	if n := s.Verdicts[detect.Stale] + s.Verdicts[detect.Late]; n > 0 {
+	if n := s.Results[detect.Stale] + s.Results[detect.Late]; n > 0 {
 		fmt.Fprintf(w, "late      %d visits came too late to be judged\n", n)
 	}
 	for i, b := range s.Bad {
