@@ -105,13 +105,13 @@ type scenario struct {
 	triage  *triage.Task
 	serial  int
 
-	result  string
-	last    topics.Anomaly
-	letter  string
-	visits  int
-	alerts  map[string]*alert.Alert
-	newest  *alert.Alert
-	told    int
+	result string
+	last   topics.Anomaly
+	letter string
+	visits int
+	alerts map[string]*alert.Alert
+	newest *alert.Alert
+	told   int
 }
 
 func newScenario(t *testing.T, locator *geo.Locator) *scenario {
@@ -266,7 +266,7 @@ func (s *scenario) feed(principal, place, method string, at time.Time, code, id,
 		}
 		s.routes[part] = task
 	}
-	s.verdict, s.letter, s.last = "untold", "", topics.Anomaly{}
+	s.result, s.letter, s.last = "untold", "", topics.Anomaly{}
 	s.offsets[part]++
 	out := &scenarioOutput{}
 	task.Record(&route.Raw{Source: topics.Source{Topic: "cloudtrail", Partition: part, Offset: s.offsets[part]}, Timestamp: s.now.UnixMilli(), Value: []byte(record), Imported: imported}, out)
