@@ -14,8 +14,10 @@ import (
 
 	"github.com/caarlos0/env/v11"
 	"github.com/goccy/go-yaml"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/farcall/farcall/processor/config"
+	"github.com/farcall/farcall/processor/stream"
 )
 
 type compose struct {
@@ -437,5 +439,59 @@ func TestFaults(t *testing.T) {
 		if faults := parseDockerfile(strings.Replace(sound, change[0], change[1], 1)).faults(); len(faults) == 0 {
 			t.Errorf("%q for %q was let through", change[1], change[0])
 		}
+	}
+}
+
+// TestRules: every rule asks for metrics and labels that farcall has, and has a section in the runbook, which has no other.
+func TestRules(t *testing.T) {
+	var rules struct {
+		Groups []struct {
+			Name  string
+			Rules []struct {
+				Alert, Expr, For    string
+				Labels, Annotations map[string]string
+			}
+		}
+	}
+	if err := yaml.UnmarshalWithOptions([]byte(text(t, "rules.yaml")), &rules, yaml.Strict()); err != nil {
+		t.Fatal(err)
+	}
+	labels := map[string]string{} // by metric, as its description has them
+	description := regexp.MustCompile(`fqName: "([a-z_]+)".*variableLabels: \{([a-z_,]*)\}`)
+	all := make(chan *prometheus.Desc)
+	go func() {
+		defer close(all)
+		stream.NewMetrics().Registry.Describe(all)
+	}()
+	for d := range all {
+		if found := description.FindStringSubmatch(d.String()); found != nil {
+			labels[found[1]] = found[2]
+		}
+	}
+	var sections []string
+	for _, found := range regexp.MustCompile(`(?m)^## (.+)$`).FindAllStringSubmatch(text(t, "RUNBOOK.md"), -1) {
+		sections = append(sections, found[1])
+	}
+	var names []string
+	for _, g := range rules.Groups {
+		for _, r := range g.Rules {
+			names = append(names, r.Alert)
+			if r.Labels["severity"] == "" || r.Annotations["summary"] == "" || r.Annotations["runbook"] != "RUNBOOK.md#"+strings.ToLower(r.Alert) {
+				t.Errorf("%s: %v %v", r.Alert, r.Labels, r.Annotations)
+			}
+			asked := regexp.MustCompile(`(farcall_[a-z_]+)(?:\{([a-z_]+)!?=)?`).FindAllStringSubmatch(r.Expr, -1)
+			if len(asked) == 0 {
+				t.Errorf("%s asks for nothing: %s", r.Alert, r.Expr)
+			}
+			for _, a := range asked {
+				has, ok := labels[strings.TrimSuffix(a[1], "_bucket")]
+				if !ok || a[2] != "" && !slices.Contains(strings.Split(has, ","), a[2]) {
+					t.Errorf("%s asks for %s, which has the labels %q", r.Alert, a[0], has)
+				}
+			}
+		}
+	}
+	if len(names) == 0 || !slices.Equal(names, sections) {
+		t.Errorf("the rules are %v, and the sections of the runbook %v", names, sections)
 	}
 }
