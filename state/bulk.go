@@ -275,6 +275,9 @@ func (s *Store) ingest(g *gather, pos Position, empty bool) error {
 	if err := s.writeRun(path, g, pos, empty); err != nil {
 		return fmt.Errorf("write rows to %s: %w", s.dir, s.sort(err))
 	}
+	if err := s.release(); err != nil {
+		return err
+	}
 	if err := s.db.Ingest(context.Background(), []string{path}); err != nil {
 		return fmt.Errorf("take over rows in %s: %w", s.dir, s.sort(err))
 	}
@@ -328,6 +331,7 @@ func (s *Store) writeRun(path string, g *gather, pos Position, empty bool) (err 
 // tombstone counts as obsolete from the start, and the row that it buries would be seen again.
 func (s *Store) tables() sstable.WriterOptions {
 	o := &pebble.Options{}
+	filter(o)
 	o.EnsureDefaults()
 	w := o.MakeWriterOptions(0, s.db.TableFormat())
 	w.WritingToLowestLevel = false

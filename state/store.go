@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -129,6 +130,7 @@ type Store struct {
 	meta    Meta
 	hasMeta bool
 	overlay map[string][]byte // nil value: deleted
+	reader  *pebble.Iterator  // of Get, between two writes; nil until it is needed
 
 	unflushed int
 	flushing  <-chan struct{}
@@ -180,6 +182,7 @@ func (s *Store) open() error {
 	}
 	// A table that waits among the memtables is known to the log alone, and there is none.
 	opts.Experimental.DisableIngestAsFlushable = func() bool { return true }
+	filter(opts)
 	db, err := pebble.Open(s.dir, opts)
 	if errors.Is(err, fs.ErrNotExist) { // a crash while it was made, at worst: Pebble syncs its folder once for several files
 		err = fmt.Errorf("%w: %s: %w", ErrCorrupt, s.dir, err)
@@ -191,9 +194,17 @@ func (s *Store) open() error {
 	if err := s.load(); err != nil {
 		s.db = nil
 		f.closed.Store(true)
-		return errors.Join(err, db.Close())
+		return errors.Join(err, s.release(), db.Close())
 	}
 	return nil
+}
+
+// filter gives the tables of every level a Bloom filter, ten bits a key: what nobody has seen before is asked for as often as what
+// is known, and would otherwise be looked for in every table.
+func filter(o *pebble.Options) {
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
 }
 
 // sort says what an error of Pebble means.
@@ -293,15 +304,35 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 	if v, ok := s.overlay[string(key)]; ok {
 		return v, nil
 	}
-	v, closer, err := s.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, nil
+	if s.reader == nil {
+		// Pebble's own Get passes over the filters of the lowest level, where most tables are: it takes what is asked for to exist.
+		it, err := s.db.NewIter(&pebble.IterOptions{UseL6Filters: true})
+		if err != nil {
+			return nil, fmt.Errorf("read state row: %w", s.noted(err))
+		}
+		s.reader = it
 	}
-	if err != nil {
+	if s.reader.SeekPrefixGE(key) && bytes.Equal(s.reader.Key(), key) {
+		v, err := s.reader.ValueAndErr()
+		if err != nil {
+			return nil, fmt.Errorf("read state row: %w", s.noted(err))
+		}
+		return append([]byte{}, v...), nil // an empty row is not an absent one
+	}
+	if err := s.reader.Error(); err != nil {
 		return nil, fmt.Errorf("read state row: %w", s.noted(err))
 	}
-	defer closer.Close()
-	return append([]byte{}, v...), nil // an empty row is not an absent one
+	return nil, nil
+}
+
+// release lets go of what Get reads from, which does not see what is written after it and keeps what was deleted.
+func (s *Store) release() error {
+	if s.reader == nil {
+		return nil
+	}
+	err := s.reader.Close()
+	s.reader = nil
+	return s.noted(err)
 }
 
 // Set implements View.
@@ -457,7 +488,7 @@ type Row struct{ Key, Value []byte }
 
 // Apply writes rows that the changelog already holds, in one Pebble batch with the position behind them.
 func (s *Store) Apply(rows []Row, pos Position) error {
-	if err := s.Err(); err != nil {
+	if err := errors.Join(s.Err(), s.release()); err != nil {
 		return err
 	}
 	b := s.db.NewBatch()
@@ -505,6 +536,9 @@ func (s *Store) MaybeFlush(due bool) error {
 			return nil
 		}
 	}
+	if err := s.release(); err != nil { // it would keep the memtable
+		return err
+	}
 	done, err := s.db.AsyncFlush()
 	if err != nil {
 		return fmt.Errorf("flush state: %w", err)
@@ -519,7 +553,7 @@ func (s *Store) FlushEvery() time.Duration { return s.o.FlushEvery }
 // Wipe removes everything and opens an empty store in the same place.
 func (s *Store) Wipe() error {
 	s.fault.closed.Store(true)
-	err := s.db.Close()
+	err := errors.Join(s.release(), s.db.Close())
 	s.db = nil // should the rest fail, Close has nothing left to do
 	if err != nil {
 		return fmt.Errorf("close state folder %s to wipe it: %w", s.dir, err)
@@ -539,7 +573,7 @@ func (s *Store) Discard() error {
 		if s.asked != nil { // Pebble panics where it is asked for a flush while it closes
 			<-s.asked
 		}
-		if err := s.db.Close(); err != nil {
+		if err := errors.Join(s.release(), s.db.Close()); err != nil {
 			s.o.Log.Debug("close of a corrupt store", "dir", s.dir, "err", err)
 		}
 		s.db = nil
@@ -586,9 +620,10 @@ func (s *Store) Close() error {
 	if s.db == nil {
 		return nil
 	}
+	released := s.release()
 	if s.unflushed > 0 && s.Err() == nil {
 		if err := s.lastFlush(); err != nil {
-			return errors.Join(fmt.Errorf("flush state: %w", err), s.db.Close())
+			return errors.Join(released, fmt.Errorf("flush state: %w", err), s.db.Close())
 		}
 	}
 	if s.flushing != nil { // closing Pebble does not wait for a flush that has not begun
@@ -601,7 +636,7 @@ func (s *Store) Close() error {
 		return s.Err()
 	}
 	s.fault.closed.Store(true)
-	return s.db.Close()
+	return errors.Join(released, s.db.Close())
 }
 
 // lastFlush asks for a flush of all that there is. Pebble takes the wish itself only once there is room for another memtable, and

@@ -310,14 +310,18 @@ func (c *change) update(e *stay, unite func(*group) bool) error {
 		}
 	}
 	score, context := t.weigh(p, &g, e.place)
-	told := judged(score, &context)
+	tells := g.route != untold || score >= t.cfg.Threshold && g.timely && !g.leaderless()
+	told := g.told
+	if tells {
+		told = judged(score, &context)
+	}
 	if !changed && told == g.told {
 		return nil
 	}
 	g.told = told
 	g.version++
 	result := Below
-	if g.route != untold || score >= t.cfg.Threshold && g.timely && !g.leaderless() {
+	if tells {
 		if result, err = c.tell(e, &g, id, score, context); err != nil {
 			return err
 		}
