@@ -45,7 +45,9 @@ final class Detect implements Processor<byte[], byte[], byte[], byte[]> {
     private final Visit visit = new Visit();
     private final LinkedHashMap<Bytes, Window> windows = new LinkedHashMap<>(256, 0.75f, true);
     private long cached; // sum of the costs of windows
-    private final Map<Bytes, Integer> placeIds = new HashMap<>();
+    // Places are numbered as they come. Countries are found by their two letters.
+    private final short[] countries = new short[1 << 16];
+    private final Map<String, Integer> regions = new HashMap<>();
     private final List<String> placeNames = new ArrayList<>();
 
     private ProcessorContext<byte[], byte[]> context;
@@ -80,7 +82,7 @@ final class Detect implements Processor<byte[], byte[], byte[], byte[]> {
         long pane = Math.floorDiv(r.timestamp(), PANE) * PANE;
         // Kafka Streams keeps the stream time of a task in the metadata of its offsets, so that it survives a restart.
         streamPane = Math.floorDiv(context.currentStreamTimeMs(), PANE) * PANE;
-        int place = place(v.place);
+        int place = place(v.value, Visit.PLACE);
         Window w = window(r.key());
         long before = w.cost;
         visit(w, pane, place, r);
@@ -138,7 +140,7 @@ final class Detect implements Processor<byte[], byte[], byte[], byte[]> {
             cell.add(v.principal, v.outcome);
             w.add(place, cell, 1);
         }
-        store.put(key(w.method, v.place), cell.encode(), pane);
+        store.put(key(w.method, placeNames.get(place)), cell.encode(), pane);
     }
 
     /** Scores a visit against the panes up to its own, and says whether it is an anomaly. */
@@ -329,23 +331,35 @@ final class Detect implements Processor<byte[], byte[], byte[], byte[]> {
         return store.fetch(Bytes.wrap(first), Bytes.wrap(last), from, to);
     }
 
-    static Bytes key(byte[] method, byte[] place) {
-        byte[] k = Arrays.copyOf(method, method.length + 1 + place.length);
-        System.arraycopy(place, 0, k, method.length + 1, place.length);
+    private static Bytes key(byte[] method, String place) {
+        byte[] k = Arrays.copyOf(method, method.length + 1 + place.length());
+        for (int i = 0; i < place.length(); i++) {
+            k[method.length + 1 + i] = (byte) place.charAt(i);
+        }
         return Bytes.wrap(k);
     }
 
     private int placeOf(Bytes key, int method) {
-        byte[] k = key.get();
-        return place(Arrays.copyOfRange(k, method + 1, k.length));
+        return place(key.get(), method + 1);
     }
 
-    private int place(byte[] name) {
-        Integer id = placeIds.get(Bytes.wrap(name));
+    /** The number of the place that is the rest of b from off on. */
+    private int place(byte[] b, int off) {
+        boolean country = b.length - off == 2;
+        int letters = country ? (b[off] & 0xFF) << 8 | b[off + 1] & 0xFF : 0;
+        if (country && countries[letters] != 0) {
+            return countries[letters] - 1;
+        }
+        String name = new String(b, off, b.length - off, StandardCharsets.US_ASCII);
+        Integer id = country ? null : regions.get(name);
         if (id == null) {
             id = placeNames.size();
-            placeNames.add(new String(name, StandardCharsets.US_ASCII));
-            placeIds.put(Bytes.wrap(name), id);
+            placeNames.add(name);
+            if (country) {
+                countries[letters] = (short) (id + 1);
+            } else {
+                regions.put(name, id);
+            }
         }
         return id;
     }

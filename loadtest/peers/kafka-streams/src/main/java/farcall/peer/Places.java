@@ -1,8 +1,6 @@
 package farcall.peer;
 
-import java.io.BufferedReader;
 import java.io.IOException;
-import java.net.InetAddress;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -42,23 +40,27 @@ final class Places {
     static Places read(Path file) throws IOException {
         Places p = new Places();
         Map<String, Short> ids = new HashMap<>();
-        try (BufferedReader r = Files.newBufferedReader(file, StandardCharsets.US_ASCII)) {
-            for (String line = r.readLine(); line != null; line = r.readLine()) {
-                String[] f = line.split("\t");
-                if (f.length != 3) {
-                    throw new IOException(file + ": not three columns: " + line);
-                }
-                Short id = ids.computeIfAbsent(f[2], name -> {
-                    p.names.add(name.equals(NO_PLACE) ? new byte[0] : name.getBytes(StandardCharsets.US_ASCII));
-                    return (short) (p.names.size() - 1);
-                });
-                if (f[0].indexOf(':') < 0) {
-                    p.add4(int4(f[0]), int4(f[1]), id);
-                } else {
-                    byte[] a = InetAddress.getByName(f[0]).getAddress();
-                    byte[] z = InetAddress.getByName(f[1]).getAddress();
-                    p.add6(half(a, 0), half(a, 8), half(z, 0), half(z, 8), id);
-                }
+        Address first = new Address();
+        Address last = new Address();
+        Text line = new Text();
+        byte[] all = Files.readAllBytes(file);
+        int end;
+        for (int from = 0; from < all.length; from = end + 1) {
+            for (end = from; end < all.length && all[end] != '\n'; end++) { }
+            line.set(all, from, end);
+            int tab = line.indexOf('\t', 0);
+            int second = line.indexOf('\t', tab + 1);
+            if (tab < 0 || second < 0 || !first.parse(line, 0, tab) || !last.parse(line, tab + 1, second)) {
+                throw new IOException(file + ": not two addresses and a place: " + line);
+            }
+            Short id = ids.computeIfAbsent(new String(all, from + second + 1, end - from - second - 1, StandardCharsets.US_ASCII), name -> {
+                p.names.add(name.equals(NO_PLACE) ? new byte[0] : name.getBytes(StandardCharsets.US_ASCII));
+                return (short) (p.names.size() - 1);
+            });
+            if (first.isIPv4()) {
+                p.add4((int) first.lo, (int) last.lo, id);
+            } else {
+                p.add6(first.hi, first.lo, last.hi, last.lo, id);
             }
         }
         if (p.n4 == 0) {
@@ -72,19 +74,6 @@ final class Places {
             p.top4[top] = at;
         }
         return p;
-    }
-
-    private static int int4(String s) throws IOException {
-        byte[] b = InetAddress.getByName(s).getAddress(); // a literal: nobody is asked
-        return (b[0] & 0xFF) << 24 | (b[1] & 0xFF) << 16 | (b[2] & 0xFF) << 8 | b[3] & 0xFF;
-    }
-
-    private static long half(byte[] b, int from) {
-        long v = 0;
-        for (int i = from; i < from + 8; i++) {
-            v = v << 8 | b[i] & 0xFF;
-        }
-        return v;
     }
 
     private void add4(int first, int last, short id) throws IOException {
@@ -163,155 +152,60 @@ final class Places {
     final class Lookup {
         private static final int ENTRIES = 1 << 14;
         private static final int LONGEST = 45; // an IPv6 address; others are lists and junk
+        private static final int LONGEST_LIST = 256;
         private static final byte[] NOWHERE = {};
 
         private final byte[][] addresses = new byte[ENTRIES][];
         private final byte[][] found = new byte[ENTRIES][];
 
-        private long hi;
-        private long lo;
+        private final Address address = new Address();
 
         /** The name of the place, empty if there is none. Never changed by anybody. */
-        byte[] locate(Text address) {
-            int n = address.len;
+        byte[] locate(Text text) {
+            int n = text.len;
             if (n == 0 || n > LONGEST) {
-                return find(address.bytes());
+                return find(text);
             }
             int h = 0;
             for (int i = 0; i < n; i++) {
-                h = 31 * h + address.at(i);
+                h = 31 * h + text.at(i);
             }
             h = (h ^ h >>> 15) & ENTRIES - 1;
             byte[] known = addresses[h];
-            if (known != null && address.is(known)) {
+            if (known != null && text.is(known)) {
                 return found[h];
             }
-            byte[] a = address.bytes();
-            byte[] place = find(a);
-            addresses[h] = a;
+            byte[] place = find(text);
+            addresses[h] = text.bytes();
             found[h] = place;
             return place;
         }
 
-        private byte[] find(byte[] text) {
-            String s = new String(text, StandardCharsets.ISO_8859_1).strip();
-            int id = one(s);
-            if (id < 0 && s.indexOf(',') >= 0 && text.length <= 256) { // a list: the first public one counts
-                for (String member : s.split(",")) {
-                    id = one(member.strip());
-                    if (id >= 0) {
-                        break;
-                    }
+        private byte[] find(Text s) {
+            int id = one(s, 0, s.len);
+            if (id < 0 && s.len <= LONGEST_LIST) { // perhaps a list: the first public one counts
+                for (int from = 0; id < 0 && from <= s.len; ) {
+                    int comma = s.indexOf(',', from);
+                    int to = comma < 0 ? s.len : comma;
+                    id = one(s, from, to);
+                    from = to + 1;
                 }
             }
             return id < 0 ? NOWHERE : names.get(id);
         }
 
-        private int one(String s) {
-            long v4 = parse4(s, 0);
-            if (v4 >= 0) {
-                return find4((int) v4);
+        /** Index of the place of the one address from..to, which may have blanks around it; -1 if it is not public, or none. */
+        private int one(Text s, int from, int to) {
+            while (from < to && s.at(from) >= 0 && s.at(from) <= ' ') {
+                from++;
             }
-            if (!parse6(s)) {
+            while (from < to && s.at(to - 1) >= 0 && s.at(to - 1) <= ' ') {
+                to--;
+            }
+            if (!address.parse(s, from, to)) {
                 return -1;
             }
-            return hi == 0 && lo >>> 32 == 0xFFFF ? find4((int) lo) : find6(hi, lo);
-        }
-
-        /** A dotted IPv4 address without leading zeros, -1 if it is none. */
-        private static long parse4(String s, int from) {
-            long address = 0;
-            int octet = 0;
-            int digits = 0;
-            int dots = 0;
-            for (int i = from; i < s.length(); i++) {
-                char c = s.charAt(i);
-                if (c >= '0' && c <= '9') {
-                    if (digits > 0 && octet == 0 || (octet = 10 * octet + c - '0') > 255) {
-                        return -1;
-                    }
-                    digits++;
-                } else if (c == '.' && digits > 0 && dots < 3) {
-                    address = address << 8 | octet;
-                    octet = 0;
-                    digits = 0;
-                    dots++;
-                } else {
-                    return -1;
-                }
-            }
-            return dots == 3 && digits > 0 ? address << 8 | octet : -1;
-        }
-
-        /** Reads an IPv6 address into hi and lo. A zone is dropped. */
-        private boolean parse6(String s) {
-            int zone = s.indexOf('%');
-            if (zone == s.length() - 1 && zone >= 0) {
-                return false;
-            }
-            s = zone < 0 ? s : s.substring(0, zone);
-            if (s.length() < 2 || s.charAt(0) == ':' && s.charAt(1) != ':') {
-                return false;
-            }
-            int[] groups = new int[8];
-            int n = 0;
-            int gap = -1; // groups before "::"
-            int i = 0;
-            if (s.charAt(0) == ':') {
-                gap = 0;
-                i = 2;
-            }
-            while (i < s.length()) {
-                if (n == 8) {
-                    return false;
-                }
-                int start = i;
-                int group = 0;
-                while (i < s.length() && i < start + 5 && Character.digit(s.charAt(i), 16) >= 0 && s.charAt(i) < 0x80) {
-                    group = group << 4 | Character.digit(s.charAt(i++), 16);
-                }
-                if (i < s.length() && s.charAt(i) == '.') {
-                    long v4 = parse4(s, start);
-                    if (v4 < 0 || n > 6) {
-                        return false;
-                    }
-                    groups[n++] = (int) (v4 >>> 16);
-                    groups[n++] = (int) v4 & 0xFFFF;
-                    break;
-                }
-                if (i == start || i > start + 4) {
-                    return false;
-                }
-                groups[n++] = group;
-                if (i == s.length()) {
-                    break;
-                }
-                if (s.charAt(i) != ':' || i == s.length() - 1) {
-                    return false;
-                }
-                i++;
-                if (s.charAt(i) == ':') {
-                    if (gap >= 0) {
-                        return false;
-                    }
-                    gap = n;
-                    i++;
-                }
-            }
-            if (gap < 0 ? n != 8 : n == 8) {
-                return false;
-            }
-            if (gap >= 0) {
-                System.arraycopy(groups, gap, groups, 8 - (n - gap), n - gap);
-                Arrays.fill(groups, gap, 8 - (n - gap), 0);
-            }
-            hi = 0;
-            lo = 0;
-            for (int k = 0; k < 4; k++) {
-                hi = hi << 16 | groups[k];
-                lo = lo << 16 | groups[k + 4];
-            }
-            return true;
+            return address.isIPv4() ? find4((int) address.lo) : find6(address.hi, address.lo);
         }
     }
 }

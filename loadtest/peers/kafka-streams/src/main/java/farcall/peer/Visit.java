@@ -13,14 +13,15 @@ final class Visit {
     static final int ALLOWED = 1;
     static final int DENIED = 2;
 
-    private static final int PLACE = 29;
+    static final int PLACE = 29;
 
     int outcome;
     long principal;
     long delivered;
     int partition;
     long offset;
-    byte[] place;
+    /** The encoded visit; the place is what follows at PLACE. */
+    byte[] value;
 
     static byte[] encode(int outcome, long principal, long delivered, int partition, long offset, byte[] place) {
         ByteBuffer b = ByteBuffer.allocate(PLACE + place.length);
@@ -28,14 +29,13 @@ final class Visit {
         return b.array();
     }
 
-    void decode(byte[] value) {
-        ByteBuffer b = ByteBuffer.wrap(value);
+    void decode(byte[] v) {
+        ByteBuffer b = ByteBuffer.wrap(v);
         outcome = b.get();
         principal = b.getLong();
         delivered = b.getLong();
         partition = b.getInt();
         offset = b.getLong();
-        place = new byte[value.length - PLACE];
-        b.get(place);
+        value = v;
     }
 }
