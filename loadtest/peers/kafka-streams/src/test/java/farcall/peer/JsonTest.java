@@ -63,7 +63,7 @@ class JsonTest {
         byte[] record = Sample.utf8(Sample.record("2026-03-02T12:30:00Z", "iam.amazonaws.com", "CreateUser", "8.8.8.8", Sample.user("ann")));
         String odd = "{}[],:\"\\ \t\n0123456789eE+-.tfnulr\u0001#!]";
         int bad = 0;
-        for (int i = 0; i < 100_000; i++) {
+        for (int i = 0; i < 30_000; i++) {
             byte[] b = record.clone();
             for (int k = random.nextInt(2); k >= 0; k--) {
                 int at = random.nextInt(b.length);
@@ -75,7 +75,7 @@ class JsonTest {
             assertEquals(want, good(b), () -> new String(b, StandardCharsets.UTF_8));
             bad += want ? 0 : 1;
         }
-        assertEquals(true, bad > 10_000 && bad < 90_000, bad + " were bad");
+        assertEquals(true, bad > 3_000 && bad < 27_000, bad + " were bad");
     }
 
     @Test
