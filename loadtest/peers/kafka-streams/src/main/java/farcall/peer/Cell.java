@@ -9,6 +9,9 @@ import java.util.Arrays;
  * 1,024 bits for each outcome. A set that only grows: the order of presences and their repetitions leave no trace.
  */
 final class Cell {
+    /** What a cell takes besides its principals, in entries of about 30 bytes. */
+    static final int NEW = 3;
+
     private static final int EXACT = 32;
     private static final int BITS = 1024;
     private static final int WORDS = BITS / Long.SIZE;
@@ -62,6 +65,11 @@ final class Cell {
     /** Whether the cell will still be exact with one more presence of this principal. */
     boolean spellsOut(long hash) {
         return counter == null && (n < EXACT || search(hash) >= 0);
+    }
+
+    /** Entries of about 30 bytes that the cell takes. */
+    int cost() {
+        return counter == null ? NEW + n / 4 : NEW + EXACT / 4;
     }
 
     /** Number of exact principals. */

@@ -64,7 +64,7 @@ final class Detect implements Processor<byte[], byte[], byte[], byte[]> {
     private double probability;
     private double score;
 
-    /** @param cacheEntries principals and panes that are kept decoded, about 30 bytes each */
+    /** @param cacheEntries principals, panes and cells that are kept decoded, about 30 bytes each */
     Detect(int cacheEntries) {
         this.cacheEntries = cacheEntries;
     }
@@ -86,10 +86,10 @@ final class Detect implements Processor<byte[], byte[], byte[], byte[]> {
         Window w = window(r.key());
         long before = w.cost;
         visit(w, pane, place, r);
-        cached += w.cost - before;
         if (w.rows.size() > MOST_ROWS) {
-            forget(w);
+            w.forget(streamPane - PANE);
         }
+        cached += w.cost - before;
         trim(w);
     }
 
@@ -121,7 +121,10 @@ final class Detect implements Processor<byte[], byte[], byte[], byte[]> {
     /** Unites the visit with its cell, in the sums, in memory and in the store. */
     private void learn(Window w, ByPlace<Cell> row, Cell cell, long pane, int place, int gained) {
         Visit v = visit;
-        if (cell == null) {
+        int before = 0;
+        if (cell != null) {
+            before = cell.cost();
+        } else {
             cell = new Cell();
             if (row.size() == 0 && w.panes.add(pane)) {
                 w.cost++;
@@ -140,6 +143,7 @@ final class Detect implements Processor<byte[], byte[], byte[], byte[]> {
             cell.add(v.principal, v.outcome);
             w.add(place, cell, 1);
         }
+        w.decoded(cell.cost() - before);
         store.put(key(w.method, placeNames.get(place)), cell.encode(), pane);
     }
 
@@ -273,6 +277,7 @@ final class Detect implements Processor<byte[], byte[], byte[], byte[]> {
                 }
                 if (pane >= w.end - PANE) {
                     w.rows.computeIfAbsent(pane, p -> new ByPlace<>()).put(place, c);
+                    w.decoded(c.cost());
                 }
             }
         }
@@ -284,14 +289,10 @@ final class Detect implements Processor<byte[], byte[], byte[], byte[]> {
         move(w, w.panes.subSet(w.end - SPAN, false, Math.min(w.end, streamPane - SPAN), true), -1);
         move(w, w.panes.subSet(Math.max(w.end, streamPane - SPAN), false, streamPane, true), 1);
         w.end = streamPane;
-        forget(w);
+        w.forget(streamPane - PANE);
         int before = w.panes.size();
         w.panes.headSet(streamPane - SPAN - LOOK_BACK, true).clear();
         w.cost += w.panes.size() - before;
-    }
-
-    private void forget(Window w) {
-        w.rows.keySet().removeIf(p -> p < streamPane - PANE);
     }
 
     private void move(Window w, Iterable<Long> panes, int sign) {
@@ -314,7 +315,9 @@ final class Detect implements Processor<byte[], byte[], byte[], byte[]> {
             try (KeyValueIterator<Windowed<Bytes>, byte[]> cells = cells(w.method, pane, pane)) {
                 while (cells.hasNext()) {
                     KeyValue<Windowed<Bytes>, byte[]> kv = cells.next();
-                    row.put(placeOf(kv.key.key(), w.method.length), new Cell(kv.value));
+                    Cell c = new Cell(kv.value);
+                    row.put(placeOf(kv.key.key(), w.method.length), c);
+                    w.decoded(c.cost());
                 }
             }
         }

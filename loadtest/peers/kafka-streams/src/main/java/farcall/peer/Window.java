@@ -24,12 +24,34 @@ final class Window {
     final TreeSet<Long> panes = new TreeSet<>();
     /** Decoded cells: of the two latest panes, and of older ones that late visits asked for. */
     final Map<Long, ByPlace<Cell>> rows = new HashMap<>();
-    /** Entries, for the bound of the memory. */
+    /** Entries of about 30 bytes that the window takes, for the bound of the memory. */
     int cost = 16;
+    /** The part of cost that is decoded cells. */
+    private int cells;
 
     Window(byte[] method, long end) {
         this.method = method;
         this.end = end;
+    }
+
+    /** Counts the cells of a row that was decoded, or what one gained. */
+    void decoded(int entries) {
+        cells += entries;
+        cost += entries;
+    }
+
+    /** Lets go of the decoded cells of panes before one. */
+    void forget(long before) {
+        if (!rows.keySet().removeIf(p -> p < before)) {
+            return;
+        }
+        cost -= cells;
+        cells = 0;
+        for (ByPlace<Cell> row : rows.values()) {
+            for (int i = 0; i < row.size(); i++) {
+                decoded(row.value(i).cost());
+            }
+        }
     }
 
     /** Whether a pane is in the sums. */

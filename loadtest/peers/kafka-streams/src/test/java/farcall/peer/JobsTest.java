@@ -46,7 +46,7 @@ class JobsTest {
 
         Job(String job, int cacheEntries) throws IOException {
             options = Options.parse(new String[] {"--job", job, "--brokers", "none:1", "--raw", "raw", "--application-id", "test", "--state-dir",
-                dir.resolve(job).toString(), "--places", "p", "--partitions", Integer.toString((1 << 21) / cacheEntries)});
+                dir.resolve(job).toString(), "--places", "p", "--partitions", Integer.toString(Options.CACHE_ENTRIES / cacheEntries)});
             Places places = Places.read(PartsTest.table(dir));
             Topology t = job.equals("dsl") ? Topologies.dsl(options, places) : Topologies.papi(options, places);
             driver = new TopologyTestDriver(t, options.streams());
