@@ -8,7 +8,7 @@ FUZZTIME    ?= 30s
 # Without cgo the binary is static, and builds in half the time.
 export CGO_ENABLED ?= 0
 
-.PHONY: help build demo test lint bench fuzz torture mutants throughput recovery chaos evaluate kafka-up kafka-down
+.PHONY: help build demo test lint bench fuzz torture mutants throughput peers recovery chaos evaluate kafka-up kafka-down
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ recovery: ## how soon farcall is ready again, and in how much memory, on Apache 
 
 throughput: ## the pipeline against a bare consumer, on Apache Kafka; prints the table of loadtest/RESULTS.md
 	go run ./loadtest/throughput
+
+peers: ## build the same job in Kafka Streams, and run its tests (needs Java 17 and Maven); loadtest/peers/kafka-streams/README.md
+	cd loadtest/peers/kafka-streams && mvn -q -B -C package
 
 chaos: ## farcall on three nodes of Apache Kafka under 200 faults, and the proof that nothing was lost or doubled (CHAOS_ARGS="--seed 8")
 	go run ./loadtest/chaos $(CHAOS_ARGS)

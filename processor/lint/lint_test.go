@@ -68,7 +68,8 @@ func newFile(name, text string) (*file, error) {
 // reviewed are the texts that people write: the rest is data.
 var reviewed = regexp.MustCompile(`\.(go|md|ya?ml|xml|scenario|properties|mod|sh)$|(^|/)(Makefile|Dockerfile|NOTICE|run|\.[a-z]+ignore|\.gitattributes)$`)
 
-// read reads the module from its root. Of hidden folders it reads .ci; bin holds what make builds, testdata what tests made.
+// read reads the module from its root. Of hidden folders it reads .ci; bin holds what make builds, target what Maven builds, and
+// testdata what tests made.
 func read(root string) (*tree, error) {
 	t := &tree{}
 	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
@@ -82,7 +83,7 @@ func read(root string) (*tree, error) {
 		rel = filepath.ToSlash(rel)
 		if d.IsDir() {
 			hidden := strings.HasPrefix(d.Name(), ".") && rel != "." && rel != ".ci"
-			if hidden || rel == "bin" || d.Name() == "testdata" {
+			if hidden || rel == "bin" || d.Name() == "target" || d.Name() == "testdata" {
 				return fs.SkipDir
 			}
 			return nil
