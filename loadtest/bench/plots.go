@@ -85,3 +85,5 @@ func save(path string, g *chart.Chart) error {
 	}
 	return os.WriteFile(path, out.Bytes(), 0o644)
 }
+
+func tick(at float64, label string) chart.Tick { return chart.Tick{Value: at, Label: label} }
