@@ -27,7 +27,9 @@ type bench struct {
 	adm         *kadm.Client
 	peers       *peers // nil where they can't be run
 	installed   int    // how many installations there were
-	out         io.Writer
+	// ownPartitions are those of farcall's topics between the stages, and of the peers'.
+	ownPartitions int
+	out           io.Writer
 }
 
 // open starts what all measurements need. cluster is one that runs already, or nil.

@@ -24,20 +24,24 @@ type grown struct {
 	workers    int
 }
 
-// growth measures all stages with more workers, more raw partitions and more skew, against the first of each. The events are half of
-// those of throughput.
-func (b *bench) growth(ctx context.Context, o options) error {
-	events := o.events / 2
-	var sizes []grown
+// sizes are what growth measures by default.
+func sizes(o options) (all []grown) {
 	for _, w := range []int{1, 2, 4} {
-		sizes = append(sizes, grown{"workers a stage", float64(w), fmt.Sprint(w), o.partitions, o.skew, w})
+		all = append(all, grown{"workers a stage", float64(w), fmt.Sprint(w), o.partitions, o.skew, w})
 	}
 	for _, p := range []int{1, 4, 16, 64} {
-		sizes = append(sizes, grown{"raw partitions", float64(p), fmt.Sprint(p), p, o.skew, 1})
+		all = append(all, grown{"raw partitions", float64(p), fmt.Sprint(p), p, o.skew, 1})
 	}
 	for _, s := range []float64{.2, .4, .6} {
-		sizes = append(sizes, grown{"share of the most called method", s, fmt.Sprintf("%.0f %%", 100*s), o.partitions, s, 1})
+		all = append(all, grown{"share of the most called method", s, fmt.Sprintf("%.0f %%", 100*s), o.partitions, s, 1})
 	}
+	return all
+}
+
+// growth measures all stages with more workers, more raw partitions and more skew, against the first of each. The events are half of
+// those of throughput.
+func (b *bench) growth(ctx context.Context, o options, sizes []grown) error {
+	events := o.events / 2
 	// Sizes that read the same topic take turns on it.
 	type shape struct {
 		partitions int

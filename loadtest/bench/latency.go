@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -211,50 +212,57 @@ func (b *bench) timed(ctx context.Context, o options, a *alerting) (_ []paced, e
 	return all, err
 }
 
-// fullRate is how many events a second the system commits while the producer keeps a backlog.
+// fullRate is how many events a second the system commits while the producer keeps a backlog. Where the producer could not keep one,
+// the rate is the producer's, and it says so.
 func (b *bench) fullRate(ctx context.Context, o options, a *alerting, p *process, cl *kgo.Client) (float64, error) {
 	w := o.world(generate.Default)
-	// As much event time as passes, and behind the clock: events of the future are refused.
+	// Behind the clock, however fast it goes: events of the future are refused.
 	w.Start, w.Seed, w.Intrusions = time.Now().Add(-2*time.Hour), 11, 0
 	g, err := generate.New(w)
 	if err != nil {
 		return 0, err
 	}
-	const backlog, chunk = 200_000, 20_000
-	produce := func() error {
-		_, err := g.Produce(ctx, cl, generate.Load{Topic: a.raw, Partitions: o.partitions, Records: chunk})
-		return errors.Join(err, ctx.Err())
-	}
-	if err := errors.Join(produce(), b.begun(ctx, p, a.group)); err != nil {
-		return 0, err
-	}
-	sent, done := chunk, int64(0)
-	var began time.Time
-	var from int64
-	for began.IsZero() || time.Since(began) < o.paced/2 {
-		if done, err = b.progress(ctx, a.group); err != nil {
-			return 0, err
-		}
-		// The beginning, with its start-up and its many new presences, does not count.
-		if began.IsZero() && time.Since(p.began) > o.paced/4 {
-			began, from = time.Now(), done
-		}
-		if int64(sent)-done > backlog {
-			select {
-			case <-ctx.Done():
-				return 0, ctx.Err()
-			case <-p.ended:
-				return 0, fmt.Errorf("it ended: %v\n%s", p.err, p.log)
-			case <-time.After(10 * time.Millisecond):
+	const backlog, looks = 200_000, 5_000
+	pctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var sent, done atomic.Int64
+	produced := make(chan error, 1)
+	go func() {
+		_, err := g.Produce(pctx, cl, generate.Load{Topic: a.raw, Partitions: o.partitions, Records: math.MaxInt, Each: func(*generate.Event, time.Time) {
+			for n := sent.Add(1); n%looks == 0 && n-done.Load() > backlog && pctx.Err() == nil; {
+				select {
+				case <-pctx.Done():
+				case <-time.After(5 * time.Millisecond):
+				}
 			}
-			continue
-		}
-		if err := produce(); err != nil {
-			return 0, err
-		}
-		sent += chunk
+		}})
+		produced <- err
+	}()
+	look := func() error {
+		n, err := b.progress(ctx, a.group)
+		done.Store(n)
+		return err
 	}
-	return float64(done-from) / time.Since(began).Seconds(), nil
+	// The beginning, with its start-up and its many new presences, does not count.
+	err = b.begun(ctx, p, a.group)
+	var rate float64
+	until := func(d time.Duration) error {
+		end := time.Now().Add(d)
+		return p.waitFor(ctx, func() (bool, error) { return time.Now().After(end), look() })
+	}
+	if err == nil {
+		err = until(o.paced / 4)
+	}
+	if err == nil {
+		from, began := done.Load(), time.Now()
+		err = until(o.paced / 2)
+		rate = float64(done.Load()-from) / time.Since(began).Seconds()
+		if sent.Load()-done.Load() < backlog/4 {
+			fmt.Fprintf(b.out, "%s: the producer kept no backlog, so the full rate is the producer's beside it.\n", a.name)
+		}
+	}
+	stop()
+	return rate, errors.Join(err, <-produced)
 }
 
 // hold produces at a rate and times the alerts.

@@ -33,6 +33,7 @@ import (
 // options are the flags.
 type options struct {
 	events, partitions, repeats int
+	ownPartitions               int
 	rate                        float64
 	skew                        float64
 	codec                       string
@@ -40,10 +41,11 @@ type options struct {
 	parts                       []string
 	only                        []string // systems, by short name; empty: all
 	peers                       bool
-	root                        string        // of the module
-	plots                       string        // folder, or none
-	paced                       time.Duration // how long each rate of latency, and the steady state of catch-up, is held
-	cluster                     *kafka.Cluster
+	root                        string         // of the module
+	plots                       string         // folder, or none
+	paced                       time.Duration  // how long each rate of latency, and the steady state of catch-up, is held
+	sizes                       []grown        // of growth
+	cluster                     *kafka.Cluster // nil: one of its own
 }
 
 var parts = []string{"throughput", "latency", "growth", "catch-up"}
@@ -53,6 +55,7 @@ func main() {
 	var o options
 	flag.IntVar(&o.events, "events", 2_000_000, "events in a raw topic; growth takes half as many")
 	flag.IntVar(&o.partitions, "partitions", 4, "partitions of the raw topic")
+	flag.IntVar(&o.ownPartitions, "own-partitions", 32, "partitions of farcall's topics between the stages, and of the peers'")
 	flag.IntVar(&o.repeats, "repeats", 3, "repetitions, of which the median counts")
 	flag.Float64Var(&o.rate, "rate", generate.DefaultOptions().Rate, "events that the organisation makes in a second of its own time: what the telling ratio depends on")
 	flag.Float64Var(&o.skew, "skew", 0, "share of the most called method; 0: as published records have it")
@@ -71,6 +74,7 @@ func main() {
 	if o.parts = flag.Args(); len(o.parts) == 0 {
 		o.parts = parts
 	}
+	o.sizes = sizes(o)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, o, os.Stdout); err != nil {
@@ -93,6 +97,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, end()) }()
+	b.ownPartitions = o.ownPartitions
 	fmt.Fprintf(out, "%s; Apache Kafka %s, one broker, on the same machine; load %s; %s\n", machineName(), kafka.Version, load(), time.Now().UTC().Format("2006-01-02 15:04"))
 	if o.peers {
 		why, err := b.readyPeers(ctx, o.root)
@@ -111,7 +116,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		case "latency":
 			err = b.latency(ctx, o)
 		case "growth":
-			err = b.growth(ctx, o)
+			err = b.growth(ctx, o, o.sizes)
 		case "catch-up":
 			err = b.catchUp(ctx, o)
 		}

@@ -90,9 +90,6 @@ type installation struct {
 	names   topics.Names
 }
 
-// ownPartitions are those of farcall's topics, and of the peers': farcall's default.
-const ownPartitions = 32
-
 // install makes an installation on a raw topic, with settings beside those that it needs.
 func (b *bench) install(ctx context.Context, raw string, settings map[string]string) (*installation, error) {
 	b.installed++
@@ -108,7 +105,7 @@ func (b *bench) install(ctx context.Context, raw string, settings map[string]str
 	}
 	i.env = map[string]string{
 		"FARCALL_KAFKA_BROKERS": strings.Join(b.brokers, ","), "FARCALL_TOPICS_PREFIX": i.prefix, "FARCALL_TOPICS_RAW": raw, "FARCALL_TOPICS_REPLICATION": "1",
-		"FARCALL_TOPICS_PARTITIONS": fmt.Sprint(ownPartitions), "FARCALL_STATE_DIR": filepath.Join(b.dir, i.prefix), "FARCALL_CONSOLE_LISTEN": i.console, "FARCALL_LOG_LEVEL": "warn",
+		"FARCALL_TOPICS_PARTITIONS": fmt.Sprint(b.ownPartitions), "FARCALL_STATE_DIR": filepath.Join(b.dir, i.prefix), "FARCALL_CONSOLE_LISTEN": i.console, "FARCALL_LOG_LEVEL": "warn",
 	}
 	maps.Copy(i.env, settings)
 	apply := exec.CommandContext(ctx, b.binary, "topics", "apply")
@@ -231,7 +228,7 @@ func (p *peers) command(args ...string) *exec.Cmd {
 // start runs a job that commits so often.
 func (p *peers) start(b *bench, job, id, raw string, commit time.Duration) (*process, error) {
 	return start(p.command("--job", job, "--brokers", strings.Join(b.brokers, ","), "--raw", raw, "--application-id", id, "--state-dir", filepath.Join(b.dir, id), "--places", p.places,
-		"--threads", fmt.Sprint(runtime.NumCPU()), "--partitions", fmt.Sprint(ownPartitions), "--commit-ms", fmt.Sprint(commit.Milliseconds())))
+		"--threads", fmt.Sprint(runtime.NumCPU()), "--partitions", fmt.Sprint(b.ownPartitions), "--commit-ms", fmt.Sprint(commit.Milliseconds())))
 }
 
 // told is the topic that a job partitions anew.
