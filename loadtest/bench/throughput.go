@@ -98,7 +98,8 @@ func (b *bench) report(f *filled, ms []measured) {
 		}
 		t.AppendRow(row)
 	}
-	fmt.Fprintf(b.out, "\nAll distributions are those of the load: %d rows, equal to the bit.\n\n%s\n\nRaw lines (wall s, CPU s, RSS MiB): ", len(f.want), t.RenderMarkdown())
+	fmt.Fprintf(b.out, "\nAll distributions are those of the load: %d rows, equal to the bit.\n\n%s\n\nCPU is user and system of the client's process, start and end included; memory its VmHWM; events/s from its start to its last commit. "+
+		"The telling ratio is events by record in the topics that are partitioned anew, signs of life and markers of transactions among them.\n\nRaw lines (wall s, CPU s, RSS MiB): ", len(f.want), t.RenderMarkdown())
 	for i := range ms {
 		fmt.Fprintf(b.out, "%s", ms[i].short)
 		for _, s := range ms[i].samples {

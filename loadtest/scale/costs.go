@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -75,7 +77,7 @@ func (c *costs) table() string {
 	t := table.NewWriter()
 	t.AppendHeader(table.Row{"flag", "value", "what", "from"})
 	for _, i := range inputs {
-		t.AppendRow(table.Row{"`-" + i.flag + "`", strings.TrimSpace(fmt.Sprintf("%v %s", *i.value(c), i.unit)), i.what, i.from})
+		t.AppendRow(table.Row{"`-" + i.flag + "`", strings.TrimSpace(strconv.FormatFloat(*i.value(c), 'f', -1, 64)+" "+i.unit), i.what, i.from})
 	}
 	return t.RenderMarkdown()
 }
@@ -203,8 +205,7 @@ func (z *size) restore(processes float64) float64 {
 	return (z.rows + z.principals) / processes / z.c.restoreRows
 }
 
-// breaks says at which rate each limit is reached that no further process moves, the lowest first. What is told by event is taken as it is at
-// the rate of the last size.
+// breaks says at which rate each limit is reached, the lowest first. What is told by event is taken as it is at the rate of the last size.
 func breaks(c costs, s *spread, sizes []size) string {
 	last := sizes[len(sizes)-1]
 	type limit struct {
@@ -212,17 +213,18 @@ func breaks(c costs, s *spread, sizes []size) string {
 		what string
 	}
 	limits := []limit{
-		{c.use * 1e6 / (last.told.presences * c.detectVisit), "the one worker of detect that hears of any method (`*`): every presence of a principal in a place goes to its partition, and a partition has one worker"},
-		{c.use * 1e6 / (last.told.visits * c.detectVisit) / methodShare(s), "the one worker of detect that has the method that most presences are of"},
-		{c.memory * last.raw / (3600 * last.told.visits), fmt.Sprintf("route's memory of presences, with %.0f raw partitions: past it the oldest pane is forgotten, and what is late is told again", last.raw)},
-		{c.markers * 3 / last.markers * last.rate, "three brokers, by markers of transactions; more brokers move this"},
+		{c.use * 1e6 / (last.told.presences * c.detectVisit), "the worker of detect that hears of any method (`*`). Every presence of a principal in a place goes to its one partition, and a partition has one worker: no process and no partition more moves this"},
+		{c.use * 1e6 / (last.told.visits * c.detectVisit) / methodShare(s), "the worker of detect that has the method which most visits are of; likewise"},
+		{c.memory * last.raw / (3600 * last.told.visits), fmt.Sprintf("route's memory of an hour's presences, with %.0f raw partitions: past it panes are forgotten early and told again. `route.memory_entries` moves this, at 20 bytes each, and so do raw partitions", last.raw)},
+		{c.markers * last.c.replicas / last.markers * last.rate, fmt.Sprintf("markers of transactions on %.0f brokers; more brokers move this, and so does a longer `stream.commit_stretch`", last.c.replicas)},
 	}
-	slices.SortFunc(limits, func(a, b limit) int { return int(math.Copysign(1, a.rate-b.rate)) })
+	slices.SortFunc(limits, func(a, b limit) int { return cmp.Compare(a.rate, b.rate) })
 	var b strings.Builder
 	for i, l := range limits {
 		fmt.Fprintf(&b, "%d. At %s events/s: %s.\n", i+1, thousands(int(l.rate)), l.what)
 	}
-	return strings.TrimSpace(b.String())
+	fmt.Fprintf(&b, "\nWere every event of another principal (the worst world), nothing could be told once, and the worker of any method would be full at %s events/s.", thousands(int(c.use*1e6/c.detectVisit)))
+	return b.String()
 }
 
 // methodShare is the share that the hottest method has of the visits, any method left out.
