@@ -34,14 +34,14 @@ type cost struct {
 }
 
 var inputs = []cost{
-	{"route-event", "µs", "CPU of route for an event: fetch, decode, look-up, memory of what was told", "`make loadtest`: route's CPU over both worlds, as a + b · records told", func(c *costs) *float64 { return &c.routeEvent }},
+	{"route-event", "µs", "CPU of route for an event: fetch, decode, look-up, memory of what was told", "RESULTS.md, Beside a bare consumer: route's CPU over both worlds, as a + b · records told", func(c *costs) *float64 { return &c.routeEvent }},
 	{"route-told", "µs", "CPU of route for a record told", "the b of that", func(c *costs) *float64 { return &c.routeTold }},
-	{"detect-visit", "µs", "CPU of detect for a visit", "`make loadtest`: route and detect, less route, by visit", func(c *costs) *float64 { return &c.detectVisit }},
-	{"triage-sighting", "µs", "CPU of triage for a sighting", "`make loadtest`: all stages, less route and detect, by sighting", func(c *costs) *float64 { return &c.triageSighting }},
-	{"raw-bytes", "B", "event on the broker, zstd", "`make loadtest`: topic of the default world", func(c *costs) *float64 { return &c.rawBytes }},
-	{"told-bytes", "B", "record told on the broker, lz4", "`make loadtest`: bytes of farcall.visits and farcall.principals by record", func(c *costs) *float64 { return &c.toldBytes }},
-	{"detect-bytes", "B", "changelog of detect for a visit", "`make loadtest`: route and detect, less route", func(c *costs) *float64 { return &c.detectBytes }},
-	{"triage-bytes", "B", "changelog of triage for a sighting", "`make loadtest`: all stages, less route and detect", func(c *costs) *float64 { return &c.triageBytes }},
+	{"detect-visit", "µs", "CPU of detect for a visit", "RESULTS.md, Beside a bare consumer: route and detect, less route, by visit", func(c *costs) *float64 { return &c.detectVisit }},
+	{"triage-sighting", "µs", "CPU of triage for a sighting", "RESULTS.md, Beside a bare consumer: all stages, less route and detect, by sighting", func(c *costs) *float64 { return &c.triageSighting }},
+	{"raw-bytes", "B", "event on the broker, zstd", "RESULTS.md, Beside a bare consumer: topic of the default world", func(c *costs) *float64 { return &c.rawBytes }},
+	{"told-bytes", "B", "record told on the broker, lz4", "RESULTS.md, Beside a bare consumer: bytes of farcall.visits and farcall.principals by record", func(c *costs) *float64 { return &c.toldBytes }},
+	{"detect-bytes", "B", "changelog of detect for a visit", "RESULTS.md, Beside a bare consumer: route and detect, less route", func(c *costs) *float64 { return &c.detectBytes }},
+	{"triage-bytes", "B", "changelog of triage for a sighting", "RESULTS.md, Beside a bare consumer: all stages, less route and detect", func(c *costs) *float64 { return &c.triageBytes }},
 	{"profile-bytes", "B", "rows of triage for a principal", "state/FORMAT.md, with two places, clients and networks, and stays", func(c *costs) *float64 { return &c.profileBytes }},
 	{"use", "", "share of a core that is planned with, so that a backlog goes", "assumed", func(c *costs) *float64 { return &c.use }},
 	{"cores", "", "cores of a process", "assumed", func(c *costs) *float64 { return &c.cores }},
@@ -58,7 +58,7 @@ var inputs = []cost{
 // defaults are the costs as they were last measured.
 func defaults() costs {
 	return costs{
-		routeEvent: 4.3, routeTold: 2.2, detectVisit: 7, triageSighting: 20, rawBytes: 320, toldBytes: 320, detectBytes: 60, triageBytes: 450, profileBytes: 400,
+		routeEvent: 4.6, routeTold: 2.1, detectVisit: 11, triageSighting: 75, rawBytes: 320, toldBytes: 380, detectBytes: 60, triageBytes: 550, profileBytes: 400,
 		use: .6, cores: 2, commit: .3, markers: 5000, memory: 1 << 20, restoreRows: 650_000, session: 10, settle: 1.9, replicas: 3, retention: 7,
 	}
 }
@@ -77,7 +77,7 @@ func (c *costs) table() string {
 	t := table.NewWriter()
 	t.AppendHeader(table.Row{"flag", "value", "what", "from"})
 	for _, i := range inputs {
-		t.AppendRow(table.Row{"`-" + i.flag + "`", strings.TrimSpace(strconv.FormatFloat(*i.value(c), 'f', -1, 64)+" "+i.unit), i.what, i.from})
+		t.AppendRow(table.Row{"`-" + i.flag + "`", strings.TrimSpace(strconv.FormatFloat(*i.value(c), 'f', -1, 64) + " " + i.unit), i.what, i.from})
 	}
 	return t.RenderMarkdown()
 }
