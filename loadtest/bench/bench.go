@@ -254,13 +254,17 @@ func (b *bench) begun(ctx context.Context, p *process, group string) error {
 	})
 }
 
-// progress is the sum of what a group has committed.
-func (b *bench) progress(ctx context.Context, group string) (n int64, err error) {
-	os, err := b.adm.FetchOffsets(ctx, group)
+// progress is the sum of what a group has committed of a topic.
+func (b *bench) progress(ctx context.Context, s step) (n int64, err error) {
+	os, err := b.adm.FetchOffsets(ctx, s.group)
 	if err != nil {
 		return 0, err
 	}
-	os.Each(func(o kadm.OffsetResponse) { n += max(0, o.At) })
+	os.Each(func(o kadm.OffsetResponse) {
+		if o.Topic == s.topic {
+			n += max(0, o.At)
+		}
+	})
 	return n, nil
 }
 

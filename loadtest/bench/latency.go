@@ -150,7 +150,7 @@ func (b *bench) latency(ctx context.Context, o options) error {
 		}
 	}
 	t := table.NewWriter()
-	t.AppendHeader(table.Row{"system", "of its full rate", "events/s", "alerts timed", "of intrusions", "p50 ms", "p99 ms", "p99.9 ms", "longest ms", "producer behind ms", "records not committed at the end"})
+	t.AppendHeader(table.Row{"system", "of its full rate", "events/s", "alerts timed", "intrusions planted", "p50 ms", "p99 ms", "p99.9 ms", "longest ms", "producer behind ms", "records not committed at the end"})
 	ms := func(d time.Duration) string { return fmt.Sprintf("%.0f", float64(d)/1e6) }
 	var curves []curve
 	for _, p := range all {
@@ -239,7 +239,7 @@ func (b *bench) fullRate(ctx context.Context, o options, a *alerting, p *process
 		produced <- err
 	}()
 	look := func() error {
-		n, err := b.progress(ctx, a.group)
+		n, err := b.progress(ctx, step{a.group, a.raw})
 		done.Store(n)
 		return err
 	}
@@ -322,7 +322,7 @@ func (b *bench) hold(ctx context.Context, o options, a *alerting, p *process, cl
 	if err := errors.Join(err, ends.Error()); err != nil {
 		return r, err
 	}
-	done, err := b.progress(ctx, a.group)
+	done, err := b.progress(ctx, step{a.group, a.raw})
 	if err != nil {
 		return r, err
 	}

@@ -53,7 +53,7 @@ var parts = []string{"throughput", "latency", "growth", "catch-up"}
 func main() {
 	consumeIfAsked()
 	var o options
-	flag.IntVar(&o.events, "events", 2_000_000, "events in a raw topic; growth takes half as many")
+	flag.IntVar(&o.events, "events", 2_000_000, "events in a raw topic; growth takes half as many, the worst world a quarter")
 	flag.IntVar(&o.partitions, "partitions", 4, "partitions of the raw topic")
 	flag.IntVar(&o.ownPartitions, "own-partitions", 32, "partitions of farcall's topics between the stages, and of the peers'")
 	flag.IntVar(&o.repeats, "repeats", 3, "repetitions, of which the median counts")

@@ -19,8 +19,8 @@ var colours = []drawing.Color{
 var plotted = chart.Style{Padding: chart.Box{Top: 30, Left: 250, Right: 30, Bottom: 20}}
 
 // plotThroughput draws the CPU of an event: a line a system, a dot a repetition, a colour a world. Its scale is logarithmic.
-func plotThroughput(path string, worlds []string, results map[string][]measured, events int) error {
-	ms := results[worlds[0]]
+func plotThroughput(path string, worlds []string, results map[string]*result) error {
+	ms := results[worlds[0]].systems
 	g := chart.Chart{Width: 1000, Height: 420, Background: plotted, XAxis: chart.XAxis{Name: "CPU µs/event", Range: &chart.ContinuousRange{Min: math.Log10(.5), Max: math.Log10(200)}},
 		// Ticks decide the range, so empty ones make room.
 		YAxis: chart.YAxis{Ticks: []chart.Tick{{Value: -.6}, {Value: float64(len(ms)) - .4}}}}
@@ -32,9 +32,9 @@ func plotThroughput(path string, worlds []string, results map[string][]measured,
 	}
 	for n, w := range worlds {
 		var x, y []float64
-		for i, m := range results[w] {
+		for i, m := range results[w].systems {
 			for _, s := range m.samples {
-				x, y = append(x, math.Log10(s.cpu.Seconds()*1e6/float64(events))), append(y, float64(len(ms)-1-i)+.1-.2*float64(n))
+				x, y = append(x, math.Log10(s.perEvent(results[w].filled))), append(y, float64(len(ms)-1-i)+.1-.2*float64(n))
 			}
 		}
 		g.Series = append(g.Series, chart.ContinuousSeries{Name: w + " world", XValues: x, YValues: y,
