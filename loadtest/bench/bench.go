@@ -107,8 +107,8 @@ func (b *bench) fill(ctx context.Context, topic, codec string, o generate.Option
 	if f.stored, _, err = b.written(ctx, func(name string) bool { return name == topic }); err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(b.out, "%s: %d events of %d bytes (%d on the broker, %s) in %d partitions, %.0f s of event time at %.0f events/s, %d rows; filled in %.1f s\n", topic, events,
-		sent.Bytes/int64(events), f.stored/int64(events), codec, partitions, o.Span(events).Seconds(), o.Rate, len(f.want), time.Since(began).Seconds())
+	fmt.Fprintf(b.out, "%s: %d events of %d bytes (%d on the broker, %s) in %d partitions, %.0f s of event time at %.0f events/s; %d accounts, %d roles, %d people, %d rows; filled in %.1f s\n",
+		topic, events, sent.Bytes/int64(events), f.stored/int64(events), codec, partitions, o.Span(events).Seconds(), o.Rate, o.Accounts, o.Machines, o.People, len(f.want), time.Since(began).Seconds())
 	return f, nil
 }
 

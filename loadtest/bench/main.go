@@ -36,6 +36,7 @@ type options struct {
 	ownPartitions               int
 	rate                        float64
 	skew                        float64
+	hour                        bool
 	codec                       string
 	worlds                      []string
 	parts                       []string
@@ -59,6 +60,7 @@ func main() {
 	flag.IntVar(&o.repeats, "repeats", 3, "repetitions, of which the median counts")
 	flag.Float64Var(&o.rate, "rate", generate.DefaultOptions().Rate, "events that the organisation makes in a second of its own time: what the telling ratio depends on")
 	flag.Float64Var(&o.skew, "skew", 0, "share of the most called method; 0: as published records have it")
+	flag.BoolVar(&o.hour, "hour", false, "sample the organisation so that the events of throughput and growth are a whole hour of the sample, and repeat as often as over an hour of all of it; otherwise they are the first minutes of an hour of all of it, in which most is new")
 	flag.StringVar(&o.codec, "codec", "zstd", "of the raw topic: zstd, lz4, snappy or none")
 	worlds := flag.String("worlds", "default,worst", "default, worst: what the raw topics hold")
 	only := flag.String("only", "", "systems to measure: bare, limit, route, detect, all, dsl, papi; empty: all")
@@ -156,6 +158,14 @@ func (o *options) world(name string) generate.Options {
 	g := generate.DefaultOptions()
 	g.World, g.Rate, g.Skew = name, o.rate, o.skew
 	return g
+}
+
+// sampled is the load of so many events that are read from a topic.
+func (o *options) sampled(w generate.Options, events int) generate.Options {
+	if o.hour {
+		return w.Hour(events)
+	}
+	return w
 }
 
 func (o *options) plot(name string) string { return filepath.Join(o.plots, "bench-"+name+".png") }

@@ -145,6 +145,22 @@ func (o Options) Span(events int) time.Duration {
 	return time.Duration(float64(events) / o.Rate * float64(time.Second))
 }
 
+// Hour samples the organisation: of its accounts, machines and people it keeps so many that they make about so many events in an hour.
+// Each of them calls as often as before, so that presences repeat as often as over a whole hour of the organisation, where so many events
+// of all of it span but its first minutes, in which most is new. Only rare methods repeat less: each keeps one caller at the least.
+// Where the organisation makes no more events than that in an hour, it is kept whole.
+func (o Options) Hour(events int) Options {
+	part := float64(events) / (3600 * o.Rate)
+	if part >= 1 {
+		return o
+	}
+	o.Rate *= part
+	for _, n := range []*int{&o.Accounts, &o.Machines, &o.People} {
+		*n = max(1, int(math.Round(float64(*n)*part)))
+	}
+	return o
+}
+
 // sizeAt is the size of a record at a quantile, in bytes: half below 1,200, one in a hundred above 5,000, one in a thousand above
 // 16,000, none above 64 KB. Published records have 600 to 1,700 at the half and 1,000 to 7,000 at 0.99, and up to 66,385.
 func sizeAt(q float64) float64 {

@@ -213,6 +213,37 @@ func TestEventTime(t *testing.T) {
 	}
 }
 
+// TestHour: a sample repeats its presences as often as the whole organisation does over the hour, and far more often than the
+// organisation does in as many events.
+func TestHour(t *testing.T) {
+	whole := DefaultOptions()
+	whole.Rate, whole.Methods, whole.Machines, whole.People, whole.Accounts = 150, 100, 400, 20_000, 300
+	const events, part = 150 * 3600, 10
+	news := func(o Options, n int) float64 {
+		g, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		var b []byte
+		var e *Event
+		for range n {
+			b, e = g.Append(b[:0])
+			seen[e.Method+" "+e.Place+" "+string(e.Principal)] = true
+		}
+		return float64(len(seen)) / float64(n)
+	}
+	all, sample, start := news(whole, events), news(whole.Hour(events/part), events/part), news(whole, events/part)
+	between(t, "what is new in a sample, to what is new in all", sample/all, .7, 1.4)
+	between(t, "what is new in the first minutes, to what is new in all", start/all, 2, 10)
+	if o := whole.Hour(events / part); o.Span(events/part) != time.Hour || o.Machines != 40 || o.People != 2_000 || o.Accounts != 30 {
+		t.Errorf("%+v", o)
+	}
+	if o := whole.Hour(2 * events); o != whole {
+		t.Errorf("two hours of it are %+v", o)
+	}
+}
+
 // TestDeterministic: options alone decide what comes.
 func TestDeterministic(t *testing.T) {
 	sum := func(change func(o *Options)) [32]byte {
