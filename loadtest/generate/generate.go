@@ -76,6 +76,7 @@ type Event struct {
 	Time      int64  // Unix seconds
 	Method    string // service:Action
 	Account   string
+	Region    string
 	Principal []byte // in farcall's words, such as 444455556666/role/name
 	Place     string // ISO 3166-1 alpha-2, aws:region, or "" where the address has none
 	Denied    bool

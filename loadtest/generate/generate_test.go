@@ -53,10 +53,10 @@ func (d *decoded) Event(e *cloudtrail.Event) {
 		d.denials++
 	}
 	want := d.event
-	got := Event{Time: e.TimeMillis / 1000, Method: string(e.AppendMethod(nil)), Account: e.Account(), Place: d.look.Locate(e.SourceIPAddress).Name,
+	got := Event{Time: e.TimeMillis / 1000, Method: string(e.AppendMethod(nil)), Account: e.Account(), Region: e.AWSRegion, Place: d.look.Locate(e.SourceIPAddress).Name,
 		Denied: e.Denied(), Intrusion: want.Intrusion, Duplicate: want.Duplicate}
 	principal := string(e.AppendPrincipal(nil))
-	if got.Time != want.Time || got.Method != want.Method || got.Account != want.Account || got.Place != want.Place || got.Denied != want.Denied || principal != string(want.Principal) {
+	if got.Time != want.Time || got.Method != want.Method || got.Account != want.Account || got.Region != want.Region || got.Place != want.Place || got.Denied != want.Denied || principal != string(want.Principal) {
 		d.t.Errorf("event %d is of %s, %+v\nwant %s, %+v\n%s", d.events, principal, got, want.Principal, *want, e.Raw)
 	}
 }

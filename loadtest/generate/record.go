@@ -206,7 +206,7 @@ func (g *Generator) stranger(dst []byte, prefix, country string, method int) []b
 
 // middle appends what stands between identity and address.
 func (g *Generator) middle(dst []byte, n int, region string) []byte {
-	g.e.Method = g.methods[n].name
+	g.e.Method, g.e.Region = g.methods[n].name, region
 	dst = append(dst, `,"eventTime":"`...)
 	dst = g.appendTime(dst, g.e.Time)
 	dst = append(append(dst, g.methods[n].source...), region...)

@@ -90,7 +90,7 @@ func (s *spread) at(raw float64) told {
 	}
 	a, b := s.told[i-1], s.told[i]
 	x := min(1, max(0, math.Log(raw/float64(a.raw))/math.Log(float64(b.raw)/float64(a.raw))))
-	return told{int(raw), a.visits + x*(b.visits-a.visits), a.presences + x*(b.presences-a.presences)}
+	return told{int(raw), a.visits + x*(b.visits-a.visits), a.presences + x*(b.presences-a.presences), a.pulses + x*(b.pulses-a.pulses)}
 }
 
 // hottest is the load of the hottest partition of a keying, times the mean.
@@ -127,7 +127,7 @@ func (c *costs) size(rate float64, s *spread, rowBytes float64, principals int) 
 	// More raw partitions tell more, and more that is told needs more workers.
 	for range 8 {
 		z.told = s.at(z.raw)
-		z.route = rate * (c.routeEvent + (z.told.visits+2*z.told.presences)*c.routeTold) / 1e6
+		z.route = rate * (c.routeEvent + z.told.records()*c.routeTold) / 1e6
 		z.wr = math.Ceil(z.route / c.use)
 		z.raw = max(8, math.Exp2(math.Ceil(math.Log2(2*z.wr))))
 	}
@@ -162,8 +162,8 @@ func rounded(format string, f func(z *size) float64) func(z *size) string {
 
 var lines = []line{
 	{"raw partitions, two for each worker of route", rounded("%.0f", func(z *size) float64 { return z.raw })},
-	{"events for each record told", rounded("%.1f", func(z *size) float64 { return 1 / (z.told.visits + 2*z.told.presences) })},
-	{"records told a second", func(z *size) string { return thousands(int(z.rate * (z.told.visits + 2*z.told.presences))) }},
+	{"events for each record told", rounded("%.1f", func(z *size) float64 { return 1 / z.told.records() })},
+	{"records told a second", func(z *size) string { return thousands(int(z.rate * z.told.records())) }},
 	{"cores in use: route, detect, triage", func(z *size) string { return fmt.Sprintf("%.2f, %.2f, %.2f", z.route, z.detect, z.triage) }},
 	{"workers: route, detect, triage", func(z *size) string { return fmt.Sprintf("%.0f, %.0f, %.0f", z.wr, z.wd, z.wt) }},
 	{"processes", func(z *size) string { return fmt.Sprintf("%.0f", z.processes()) }},
@@ -197,7 +197,7 @@ func (z *size) changelogs() float64 {
 }
 
 func (z *size) written() float64 {
-	return z.rate*(z.told.visits+2*z.told.presences)*z.c.toldBytes/1e6 + z.changelogs()
+	return z.rate*z.told.records()*z.c.toldBytes/1e6 + z.changelogs()
 }
 
 // restore is how long a process takes for its share of all rows, where there are so many processes.

@@ -79,9 +79,9 @@ func render(c costs, o generate.Options, events int) ([]byte, error) {
 
 func toldTable(s *spread) string {
 	t := table.NewWriter()
-	t.AppendHeader(table.Row{"raw partitions", "visits an event", "of any method", "sightings", "events for each record told"})
+	t.AppendHeader(table.Row{"raw partitions", "visits an event", "of any method", "sightings", "signs of life", "events for each record told"})
 	for _, n := range s.told {
-		t.AppendRow(table.Row{n.raw, fmt.Sprintf("%.4f", n.visits), fmt.Sprintf("%.4f", n.presences), fmt.Sprintf("%.4f", n.presences), fmt.Sprintf("%.1f", 1/(n.visits+2*n.presences))})
+		t.AppendRow(table.Row{n.raw, fmt.Sprintf("%.4f", n.visits), fmt.Sprintf("%.4f", n.presences), fmt.Sprintf("%.4f", n.presences), fmt.Sprintf("%.4f", n.pulses), fmt.Sprintf("%.1f", 1/n.records())})
 	}
 	return t.RenderMarkdown()
 }

@@ -30,7 +30,11 @@ var growths = []int{1, 10, 100}
 type told struct {
 	raw               int
 	visits, presences float64 // presences are visits of any method; there are as many sightings
+	pulses            float64
 }
+
+// records are all that is told of an event.
+func (t told) records() float64 { return t.visits + 2*t.presences + t.pulses }
 
 // keying is a way to give records to partitions.
 type keying struct {
@@ -100,10 +104,31 @@ func (t tally) keyed(name string, partitions []int, without string) keying {
 	return k
 }
 
-// memory is what the raw partitions of one number of them have told, all together.
+// maxPulses bounds the accounts and regions whose signs of life a raw partition remembers. With more, it forgets all and begins anew.
+const maxPulses = 8192
+
+// memory is what the raw partitions of one number of them have told: visits and presences all together, and by partition in which hours
+// which account spoke in which region.
 type memory struct {
 	raw               int
 	visits, presences *set
+	spoke             []map[uint64]uint8
+	pulses            int
+}
+
+// pulse notes a sign of life in an hour.
+func (m *memory) pulse(raw int, of uint64, hour uint) {
+	in := m.spoke[raw]
+	bits, ok := in[of]
+	if bits&(1<<hour) != 0 {
+		return
+	}
+	if !ok && len(in) >= maxPulses {
+		clear(in)
+		bits = 0
+	}
+	in[of] = bits | 1<<hour
+	m.pulses++
 }
 
 // simulate counts so many events of an organisation. How keys spread is counted with spreadRaw raw partitions, one of rawPartitions.
@@ -113,10 +138,15 @@ func simulate(o generate.Options, events int, rawPartitions []int, spreadRaw int
 		return nil, err
 	}
 	byMethod, byScope, byVisit, byPrincipal := tally{}, tally{}, tally{}, tally{}
-	var memories []memory
+	var memories []*memory
 	for _, n := range rawPartitions {
-		memories = append(memories, memory{n, newSet(), newSet()})
+		m := &memory{raw: n, visits: newSet(), presences: newSet()}
+		for range n {
+			m.spoke = append(m.spoke, map[uint64]uint8{})
+		}
+		memories = append(memories, m)
 	}
+	began := o.Start.Unix()/3600 - 1
 	known, presences, organisation := newSet(), newSet(), newSet()
 	type cell struct {
 		method, place string
@@ -130,10 +160,14 @@ func simulate(o generate.Options, events int, rawPartitions []int, spreadRaw int
 		byMethod[e.Method]++
 		key = append(append(append(key[:0], e.Account...), '|'), e.Method...)
 		byScope[string(key)]++ // no memory is made where the key is there
+		hour := e.Time / 3600
+		spoke := xxhash.Sum64String(e.Account) ^ xxhash.Sum64String(e.Region)*0x9e3779b97f4a7c15
+		for _, m := range memories {
+			m.pulse(i%m.raw, spoke, uint(hour-began))
+		}
 		if e.Place == "" {
 			continue
 		}
-		hour := e.Time / 3600
 		key = append(append(append(key[:0], byte(hour), byte(hour>>8), byte(hour>>16), 0), e.Place...), 0)
 		where := xxhash.Sum64(append(key, e.Principal...))
 		if known.add(xxhash.Sum64(e.Principal)); e.Denied {
@@ -163,7 +197,7 @@ func simulate(o generate.Options, events int, rawPartitions []int, spreadRaw int
 	}
 	s := &spread{events: events, known: known.n}
 	for _, m := range memories {
-		s.told = append(s.told, told{m.raw, float64(m.visits.n) / float64(events), float64(m.presences.n) / float64(events)})
+		s.told = append(s.told, told{m.raw, float64(m.visits.n) / float64(events), float64(m.presences.n) / float64(events), float64(m.pulses) / float64(events)})
 	}
 	for _, times := range growths {
 		rows, bytes := map[string]bool{}, 0
