@@ -99,7 +99,10 @@ func (b *bench) fill(ctx context.Context, topic, codec string, o generate.Option
 	}
 	t := truth{}
 	began := time.Now()
-	sent, err := g.Produce(ctx, cl, generate.Load{Topic: topic, Partitions: partitions, Records: events, Each: func(e *generate.Event, _ time.Time) { t.add(e) }})
+	sent, err := g.Produce(ctx, cl, generate.Load{Topic: topic, Partitions: partitions, Records: events, Each: func(e *generate.Event,
+		_ time.Time) {
+		t.add(e)
+	}})
 	if err := errors.Join(err, ctx.Err()); err != nil {
 		return nil, err
 	}
@@ -108,7 +111,8 @@ func (b *bench) fill(ctx context.Context, topic, codec string, o generate.Option
 		return nil, err
 	}
 	fmt.Fprintf(b.out, "%s: %d events of %d bytes (%d on the broker, %s) in %d partitions, %.0f s of event time at %.0f events/s; %d accounts, %d roles, %d people, %d rows; filled in %.1f s\n",
-		topic, events, sent.Bytes/int64(events), f.stored/int64(events), codec, partitions, o.Span(events).Seconds(), o.Rate, o.Accounts, o.Machines, o.People, len(f.want), time.Since(began).Seconds())
+		topic, events, sent.Bytes/int64(events), f.stored/int64(events), codec, partitions, o.Span(events).Seconds(), o.Rate, o.Accounts,
+		o.Machines, o.People, len(f.want), time.Since(began).Seconds())
 	return f, nil
 }
 

@@ -25,9 +25,11 @@ func TestMain(m *testing.M) {
 // TestBench is all of the bench on a small load: what it says of times means nothing here.
 func TestBench(t *testing.T) {
 	o := options{
-		events: 12_000, partitions: 2, ownPartitions: 4, repeats: 1, rate: 2_000, codec: "zstd", worlds: []string{generate.Default, generate.Worst}, parts: parts, peers: false,
+		events: 12_000, partitions: 2, ownPartitions: 4, repeats: 1, rate: 2_000, codec: "zstd", worlds: []string{generate.Default,
+			generate.Worst}, parts: parts, peers: false,
 		plots: t.TempDir(), paced: 3 * time.Second, cluster: kafka.Require(t, kafka.Options{}),
-		sizes: []grown{{"workers a stage", 1, "1", 2, 0, 1}, {"workers a stage", 2, "2", 2, 0, 2}, {"share of the most called method", .6, "60 %", 2, .6, 1}},
+		sizes: []grown{{"workers a stage", 1, "1", 2, 0, 1}, {"workers a stage", 2, "2", 2, 0, 2}, {"share of the most called method", .6,
+			"60 %", 2, .6, 1}},
 	}
 	var out bytes.Buffer
 	if err := run(context.Background(), o, &out); err != nil {
@@ -35,8 +37,10 @@ func TestBench(t *testing.T) {
 	}
 	text := out.String()
 	for _, want := range []string{
-		`\*\*the limit\*\*[^|]*\|( [\d.]+ \|){6}`, `\*\*farcall, all stages\*\* \|( [\d.]+ \|){9}`, `\| worst world \|`, `All distributions are those of the load: \d{3,} rows`,
-		`Raw lines \(wall s, CPU s, RSS MiB\): bare [\d.]+`, `farcall \| 90 % of \d+ \| \d+ \| [1-9]`, `workers a stage \| 2 \| [\d.]+ \|`, `\| events late \| 0 \|`, `\| clients rebuilt, sessions lost \| 0 \|`,
+		`\*\*the limit\*\*[^|]*\|( [\d.]+ \|){6}`, `\*\*farcall, all stages\*\* \|( [\d.]+ \|){9}`, `\| worst world \|`,
+		`All distributions are those of the load: \d{3,} rows`,
+		`Raw lines \(wall s, CPU s, RSS MiB\): bare [\d.]+`, `farcall \| 90 % of \d+ \| \d+ \| [1-9]`, `workers a stage \| 2 \| [\d.]+ \|`,
+		`\| events late \| 0 \|`, `\| clients rebuilt, sessions lost \| 0 \|`,
 	} {
 		if !regexp.MustCompile(want).MatchString(text) {
 			t.Errorf("it does not say %s", want)
@@ -55,7 +59,8 @@ func TestBench(t *testing.T) {
 // TestRowsOfTheLoad: cells hold what was added, as state/FORMAT.md has it, whatever the order.
 func TestRowsOfTheLoad(t *testing.T) {
 	event := func(n int, denied bool) *generate.Event {
-		return &generate.Event{Time: 7_205, Method: "iam:CreateUser", Principal: fmt.Appendf(nil, "444455556666/user/u-%d", n), Place: "DE", Denied: denied}
+		return &generate.Event{Time: 7_205, Method: "iam:CreateUser", Principal: fmt.Appendf(nil, "444455556666/user/u-%d", n), Place: "DE",
+			Denied: denied}
 	}
 	one := truth{}
 	one.add(event(0, false))
@@ -109,7 +114,8 @@ func TestCompare(t *testing.T) {
 	if err := compare(want, slices.Clone(want)); err != nil {
 		t.Error(err)
 	}
-	for _, got := range [][]string{nil, want[1:], want[:2], {"a\t1", "b\t3", "c\t3"}, {"a\t1", "a\t2", "b\t2", "c\t3"}, {"a\t1", "b\t2", "c\t3", "d\t4"}, {"a\t1", "a\t1", "b\t2", "c\t3"}} {
+	for _, got := range [][]string{nil, want[1:], want[:2], {"a\t1", "b\t3", "c\t3"}, {"a\t1", "a\t2", "b\t2", "c\t3"}, {"a\t1", "b\t2",
+		"c\t3", "d\t4"}, {"a\t1", "a\t1", "b\t2", "c\t3"}} {
 		if compare(want, got) == nil {
 			t.Errorf("%q is taken for %q", got, want)
 		}
@@ -120,7 +126,8 @@ func TestCompare(t *testing.T) {
 }
 
 func TestParts(t *testing.T) {
-	if err := run(context.Background(), options{events: 1000, partitions: 1, repeats: 1, parts: []string{"speed"}}, &bytes.Buffer{}); err == nil {
+	if err := run(context.Background(), options{events: 1000, partitions: 1, repeats: 1, parts: []string{"speed"}},
+		&bytes.Buffer{}); err == nil {
 		t.Error("a part that does not exist was run")
 	}
 }

@@ -68,7 +68,8 @@ func (b *bench) growth(ctx context.Context, o options, sizes []grown) error {
 		}
 		var systems []system
 		for _, i := range of[s] {
-			systems = append(systems, system{name: sizes[i].label, short: sizes[i].what, run: func(ctx context.Context, b *bench, f *filled) (sample, error) {
+			systems = append(systems, system{name: sizes[i].label, short: sizes[i].what, run: func(ctx context.Context, b *bench,
+				f *filled) (sample, error) {
 				return b.farcall(ctx, f, workerSettings(sizes[i].workers), "route", "detect", "triage")
 			}})
 		}
@@ -100,7 +101,8 @@ func (b *bench) growth(ctx context.Context, o options, sizes []grown) error {
 			cpu = append(cpu, fmt.Sprintf("%.2f", r.cpu.Seconds()))
 		}
 		ratio := s.cpu.Seconds() / results[first].cpu.Seconds()
-		t.AppendRow(table.Row{g.what, g.label, fmt.Sprintf("%.2f", s.perEvent(f)), fmt.Sprintf("%.2f", ratio), fmt.Sprintf("%.0f", s.rate(f)), s.peak >> 20, fmt.Sprintf("%.2f", s.telling), strings.Join(cpu, ", ")})
+		t.AppendRow(table.Row{g.what, g.label, fmt.Sprintf("%.2f", s.perEvent(f)), fmt.Sprintf("%.2f", ratio), fmt.Sprintf("%.0f", s.rate(f)),
+			s.peak >> 20, fmt.Sprintf("%.2f", s.telling), strings.Join(cpu, ", ")})
 		c := &curves[len(curves)-1]
 		c.x, c.y = append(c.x, math.Log2(g.size/sizes[first].size)), append(c.y, ratio)
 	}
@@ -121,7 +123,8 @@ func (b *bench) growth(ctx context.Context, o options, sizes []grown) error {
 // workerSettings give each stage so many workers, and the process the memory that their fetches may take.
 func workerSettings(n int) map[string]string {
 	w := fmt.Sprint(n)
-	return map[string]string{"FARCALL_ROUTE_WORKERS": w, "FARCALL_DETECT_WORKERS": w, "FARCALL_TRIAGE_WORKERS": w, "FARCALL_MEMORY_BUDGET_BYTES": fmt.Sprint((280 + 200*n) << 20)}
+	return map[string]string{"FARCALL_ROUTE_WORKERS": w, "FARCALL_DETECT_WORKERS": w, "FARCALL_TRIAGE_WORKERS": w,
+		"FARCALL_MEMORY_BUDGET_BYTES": fmt.Sprint((280 + 200*n) << 20)}
 }
 
 // catchUp measures what comes after farcall was away for an hour, against a steady state: memory, rate, rebalances, how far the
@@ -163,7 +166,8 @@ func (b *bench) catchUp(ctx context.Context, o options) (err error) {
 		return err
 	}
 	steadyRate := min(20_000, float64(o.events)/o.paced.Seconds())
-	sent, err := g.Produce(ctx, cl, generate.Load{Topic: raw, Partitions: o.partitions, Records: int(steadyRate * o.paced.Seconds()), Pace: steadyRate})
+	sent, err := g.Produce(ctx, cl, generate.Load{Topic: raw, Partitions: o.partitions, Records: int(steadyRate * o.paced.Seconds()),
+		Pace: steadyRate})
 	if err := errors.Join(err, ctx.Err()); err != nil {
 		return errors.Join(err, p.kill())
 	}
@@ -239,5 +243,6 @@ func (b *bench) catchUp(ctx context.Context, o options) (err error) {
 	t.AppendRow(table.Row{fmt.Sprintf("stream times of raw partitions apart, at the most, s (%d looks)", samples), fmt.Sprintf("%.0f", spread)})
 	t.AppendRow(table.Row{"events late", sum(last, `farcall_dropped_total{reason="late"`) + sum(last, `farcall_visits_total{verdict="stale"`)})
 	fmt.Fprintf(b.out, "%s\n\n%d events at a steady rate before; %d rows in the end.\n", t.RenderMarkdown(), sent.Records, len(got))
-	return errors.Join(b.remove(ctx, func(topic string) bool { return topic == raw || i.owns(topic) }), os.RemoveAll(i.env["FARCALL_STATE_DIR"]))
+	return errors.Join(b.remove(ctx, func(topic string) bool { return topic == raw || i.owns(topic) }),
+		os.RemoveAll(i.env["FARCALL_STATE_DIR"]))
 }

@@ -150,11 +150,13 @@ func (b *bench) latency(ctx context.Context, o options) error {
 		}
 	}
 	t := table.NewWriter()
-	t.AppendHeader(table.Row{"system", "of its full rate", "events/s", "alerts timed", "intrusions planted", "p50 ms", "p99 ms", "p99.9 ms", "longest ms", "producer behind ms", "records not committed at the end"})
+	t.AppendHeader(table.Row{"system", "of its full rate", "events/s", "alerts timed", "intrusions planted", "p50 ms", "p99 ms", "p99.9 ms",
+		"longest ms", "producer behind ms", "records not committed at the end"})
 	ms := func(d time.Duration) string { return fmt.Sprintf("%.0f", float64(d)/1e6) }
 	var curves []curve
 	for _, p := range all {
-		t.AppendRow(table.Row{p.system, fmt.Sprintf("%.0f %% of %.0f", 100*p.share, p.fullRate), fmt.Sprintf("%.0f", p.rate), len(p.latency), p.planted, ms(p.quantile(.5)), ms(p.quantile(.99)), ms(p.quantile(.999)), ms(p.quantile(1)), ms(p.late), p.lag})
+		t.AppendRow(table.Row{p.system, fmt.Sprintf("%.0f %% of %.0f", 100*p.share, p.fullRate), fmt.Sprintf("%.0f", p.rate), len(p.latency),
+			p.planted, ms(p.quantile(.5)), ms(p.quantile(.99)), ms(p.quantile(.999)), ms(p.quantile(1)), ms(p.late), p.lag})
 		c := curve{name: fmt.Sprintf("%s, %.0f %%", p.system, 100*p.share)}
 		for q := 0.; q <= 3; q += .05 {
 			c.x, c.y = append(c.x, q), append(c.y, math.Log10(max(1, p.quantile(1-math.Pow(10, -q)).Seconds()*1000)))
@@ -227,15 +229,16 @@ func (b *bench) fullRate(ctx context.Context, o options, a *alerting, p *process
 	defer stop()
 	var sent, done atomic.Int64
 	produced := make(chan error, 1)
-	go func() {
-		_, err := g.Produce(pctx, cl, generate.Load{Topic: a.raw, Partitions: o.partitions, Records: math.MaxInt, Each: func(*generate.Event, time.Time) {
-			for n := sent.Add(1); n%looks == 0 && n-done.Load() > backlog && pctx.Err() == nil; {
-				select {
-				case <-pctx.Done():
-				case <-time.After(5 * time.Millisecond):
-				}
+	keep := func(*generate.Event, time.Time) {
+		for n := sent.Add(1); n%looks == 0 && n-done.Load() > backlog && pctx.Err() == nil; {
+			select {
+			case <-pctx.Done():
+			case <-time.After(5 * time.Millisecond):
 			}
-		}})
+		}
+	}
+	go func() {
+		_, err := g.Produce(pctx, cl, generate.Load{Topic: a.raw, Partitions: o.partitions, Records: math.MaxInt, Each: keep})
 		produced <- err
 	}()
 	look := func() error {
@@ -309,11 +312,12 @@ func (b *bench) hold(ctx context.Context, o options, a *alerting, p *process, cl
 		}
 	}()
 	records := int(rate * (o.paced + o.paced/4).Seconds())
-	s, err := g.Produce(ctx, cl, generate.Load{Topic: a.raw, Partitions: o.partitions, Records: records, Pace: rate, Each: func(e *generate.Event, at time.Time) {
-		if at.After(counts) {
-			j.note(e, at)
-		}
-	}})
+	s, err := g.Produce(ctx, cl, generate.Load{Topic: a.raw, Partitions: o.partitions, Records: records, Pace: rate,
+		Each: func(e *generate.Event, at time.Time) {
+			if at.After(counts) {
+				j.note(e, at)
+			}
+		}})
 	if err := errors.Join(err, ctx.Err()); err != nil {
 		return r, err
 	}

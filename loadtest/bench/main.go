@@ -58,9 +58,10 @@ func main() {
 	flag.IntVar(&o.partitions, "partitions", 4, "partitions of the raw topic")
 	flag.IntVar(&o.ownPartitions, "own-partitions", 32, "partitions of farcall's topics between the stages, and of the peers'")
 	flag.IntVar(&o.repeats, "repeats", 3, "repetitions, of which the median counts")
-	flag.Float64Var(&o.rate, "rate", generate.DefaultOptions().Rate, "events that the organisation makes in a second of its own time: what the telling ratio depends on")
+	flag.Float64Var(&o.rate, "rate", generate.DefaultOptions().Rate,
+		"events that the organisation makes in a second of its own time: what the telling ratio depends on")
 	flag.Float64Var(&o.skew, "skew", 0, "share of the most called method; 0: as published records have it")
-	flag.BoolVar(&o.hour, "hour", false, "sample the organisation so that the events of throughput and growth are a whole hour of the sample, and repeat as often as over an hour of all of it; otherwise they are the first minutes of an hour of all of it, in which most is new")
+	flag.BoolVar(&o.hour, "hour", false, "fill throughput and growth with a whole hour of a sample of the organisation, not the first minutes of all of it")
 	flag.StringVar(&o.codec, "codec", "zstd", "of the raw topic: zstd, lz4, snappy or none")
 	worlds := flag.String("worlds", "default,worst", "default, worst: what the raw topics hold")
 	only := flag.String("only", "", "systems to measure: bare, limit, route, detect, all, dsl, papi; empty: all")
@@ -100,7 +101,8 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, end()) }()
 	b.ownPartitions = o.ownPartitions
-	fmt.Fprintf(out, "%s; Apache Kafka %s, one broker, on the same machine; load %s; %s\n", machineName(), kafka.Version, load(), time.Now().UTC().Format("2006-01-02 15:04"))
+	fmt.Fprintf(out, "%s; Apache Kafka %s, one broker, on the same machine; load %s; %s\n", machineName(), kafka.Version, load(),
+		time.Now().UTC().Format("2006-01-02 15:04"))
 	if o.peers {
 		why, err := b.readyPeers(ctx, o.root)
 		if err != nil {

@@ -21,7 +21,8 @@ var plotted = chart.Style{Padding: chart.Box{Top: 30, Left: 250, Right: 30, Bott
 // plotThroughput draws the CPU of an event: a line a system, a dot a repetition, a colour a world. Its scale is logarithmic.
 func plotThroughput(path string, worlds []string, results map[string]*result) error {
 	ms := results[worlds[0]].systems
-	g := chart.Chart{Width: 1000, Height: 420, Background: plotted, XAxis: chart.XAxis{Name: "CPU µs/event", Range: &chart.ContinuousRange{Min: math.Log10(.5), Max: math.Log10(200)}},
+	g := chart.Chart{Width: 1000, Height: 420, Background: plotted, XAxis: chart.XAxis{Name: "CPU µs/event",
+		Range: &chart.ContinuousRange{Min: math.Log10(.5), Max: math.Log10(200)}},
 		// Ticks decide the range, so empty ones make room.
 		YAxis: chart.YAxis{Ticks: []chart.Tick{{Value: -.6}, {Value: float64(len(ms)) - .4}}}}
 	for _, v := range []float64{.5, 1, 2, 5, 10, 20, 50, 100, 200} {
@@ -59,11 +60,14 @@ type axis struct {
 // plotCurves draws lines.
 func plotCurves(path string, x, y axis, curves []curve) error {
 	g := chart.Chart{Width: 1000, Height: 560, Background: plotted,
-		XAxis: chart.XAxis{Name: x.name, Ticks: x.ticks, Range: &chart.ContinuousRange{Min: x.ticks[0].Value, Max: x.ticks[len(x.ticks)-1].Value}},
-		YAxis: chart.YAxis{Name: y.name, Ticks: y.ticks, Range: &chart.ContinuousRange{Min: y.ticks[0].Value, Max: y.ticks[len(y.ticks)-1].Value}}}
+		XAxis: chart.XAxis{Name: x.name, Ticks: x.ticks, Range: &chart.ContinuousRange{Min: x.ticks[0].Value,
+			Max: x.ticks[len(x.ticks)-1].Value}},
+		YAxis: chart.YAxis{Name: y.name, Ticks: y.ticks, Range: &chart.ContinuousRange{Min: y.ticks[0].Value,
+			Max: y.ticks[len(y.ticks)-1].Value}}}
 	for n, c := range curves {
 		colour := colours[n%len(colours)]
-		g.Series = append(g.Series, chart.ContinuousSeries{Name: c.name, XValues: c.x, YValues: c.y, Style: chart.Style{StrokeColor: colour, StrokeWidth: 2, DotColor: colour, DotWidth: 3}})
+		g.Series = append(g.Series, chart.ContinuousSeries{Name: c.name, XValues: c.x, YValues: c.y, Style: chart.Style{StrokeColor: colour,
+			StrokeWidth: 2, DotColor: colour, DotWidth: 3}})
 	}
 	g.Elements = []chart.Renderable{chart.LegendLeft(&g)}
 	return save(path, &g)

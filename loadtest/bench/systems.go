@@ -47,7 +47,8 @@ func (b *bench) systems() []system {
 		{"**farcall, all stages**", "all", farcall("route", "detect", "triage")},
 	}
 	if b.peers != nil {
-		s = append(s, system{"Kafka Streams, DSL", "dsl", b.peers.job("dsl")}, system{"Kafka Streams, Processor API, telling once", "papi", b.peers.job("papi")})
+		s = append(s, system{"Kafka Streams, DSL", "dsl", b.peers.job("dsl")}, system{"Kafka Streams, Processor API, telling once", "papi",
+			b.peers.job("papi")})
 	}
 	return s
 }
@@ -104,8 +105,10 @@ func (b *bench) install(ctx context.Context, raw string, settings map[string]str
 		return nil, err
 	}
 	i.env = map[string]string{
-		"FARCALL_KAFKA_BROKERS": strings.Join(b.brokers, ","), "FARCALL_TOPICS_PREFIX": i.prefix, "FARCALL_TOPICS_RAW": raw, "FARCALL_TOPICS_REPLICATION": "1",
-		"FARCALL_TOPICS_PARTITIONS": fmt.Sprint(b.ownPartitions), "FARCALL_STATE_DIR": filepath.Join(b.dir, i.prefix), "FARCALL_CONSOLE_LISTEN": i.console, "FARCALL_LOG_LEVEL": "warn",
+		"FARCALL_KAFKA_BROKERS": strings.Join(b.brokers, ","), "FARCALL_TOPICS_PREFIX": i.prefix, "FARCALL_TOPICS_RAW": raw,
+		"FARCALL_TOPICS_REPLICATION": "1",
+		"FARCALL_TOPICS_PARTITIONS":  fmt.Sprint(b.ownPartitions), "FARCALL_STATE_DIR": filepath.Join(b.dir, i.prefix),
+		"FARCALL_CONSOLE_LISTEN": i.console, "FARCALL_LOG_LEVEL": "warn",
 	}
 	maps.Copy(i.env, settings)
 	apply := exec.CommandContext(ctx, b.binary, "topics", "apply")
@@ -133,8 +136,8 @@ func (i *installation) steps(raw string, stages []string) (steps []step) {
 	return steps
 }
 
-// farcall runs stages of the shipped binary, as it is configured by default, in one process, exactly once. Where detect is among them its rows must be those of
-// the load.
+// farcall runs stages of the shipped binary in one process, exactly once and configured as it is by default. Where detect is among
+// them its rows must be those of the load.
 func farcall(stages ...string) func(ctx context.Context, b *bench, f *filled) (sample, error) {
 	return func(ctx context.Context, b *bench, f *filled) (sample, error) {
 		return b.farcall(ctx, f, nil, stages...)
@@ -222,12 +225,14 @@ func (b *bench) readyPeers(ctx context.Context, root string) (why string, err er
 }
 
 func (p *peers) command(args ...string) *exec.Cmd {
-	return exec.Command("java", append([]string{"@" + filepath.Join(p.folder, "jvm.options"), "-jar", filepath.Join(p.folder, "target", "peer.jar")}, args...)...)
+	return exec.Command("java", append([]string{"@" + filepath.Join(p.folder, "jvm.options"), "-jar", filepath.Join(p.folder, "target",
+		"peer.jar")}, args...)...)
 }
 
 // start runs a job that commits so often.
 func (p *peers) start(b *bench, job, id, raw string, commit time.Duration) (*process, error) {
-	return start(p.command("--job", job, "--brokers", strings.Join(b.brokers, ","), "--raw", raw, "--application-id", id, "--state-dir", filepath.Join(b.dir, id), "--places", p.places,
+	return start(p.command("--job", job, "--brokers", strings.Join(b.brokers, ","), "--raw", raw, "--application-id", id, "--state-dir",
+		filepath.Join(b.dir, id), "--places", p.places,
 		"--threads", fmt.Sprint(runtime.NumCPU()), "--partitions", fmt.Sprint(b.ownPartitions), "--commit-ms", fmt.Sprint(commit.Milliseconds())))
 }
 

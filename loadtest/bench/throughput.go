@@ -89,6 +89,9 @@ func (b *bench) throughput(ctx context.Context, o options) error {
 	return plotThroughput(o.plot("throughput"), o.worlds, results)
 }
 
+const measuredHow = `CPU is user and system of the client's process, start and end included; memory its VmHWM; events/s from its start to its last commit. The
+telling ratio is events by record in the topics that are partitioned anew, signs of life and markers of transactions among them.`
+
 // report prints a world's table, its raw lines, and how its systems compare.
 func (b *bench) report(f *filled, ms []measured) {
 	by := map[string]sample{}
@@ -104,17 +107,20 @@ func (b *bench) report(f *filled, ms []measured) {
 		return fmt.Sprintf("%.2f", a.cpu.Seconds()/c.cpu.Seconds())
 	}
 	t := table.NewWriter()
-	t.AppendHeader(table.Row{f.world.World + " world", "events/s", "CPU s per million", "CPU to bare", "CPU to the limit", "peak RSS MiB", "first commit after s", "own topics: records/event", "own topics: bytes/event", "telling ratio"})
+	t.AppendHeader(table.Row{f.world.World + " world", "events/s", "CPU s per million", "CPU to bare", "CPU to the limit", "peak RSS MiB",
+		"first commit after s", "own topics: records/event", "own topics: bytes/event", "telling ratio"})
 	for i := range ms {
 		s := by[ms[i].short]
-		row := table.Row{ms[i].name, fmt.Sprintf("%.0f", s.rate(f)), fmt.Sprintf("%.2f", s.perEvent(f)), ratio(ms[i].short, "bare"), ratio(ms[i].short, "limit"), s.peak >> 20, fmt.Sprintf("%.1f", s.startup.Seconds()), "", "", ""}
+		row := table.Row{ms[i].name, fmt.Sprintf("%.0f", s.rate(f)), fmt.Sprintf("%.2f", s.perEvent(f)), ratio(ms[i].short, "bare"),
+			ratio(ms[i].short, "limit"), s.peak >> 20, fmt.Sprintf("%.1f", s.startup.Seconds()), "", "", ""}
 		if s.records > 0 {
-			row[7], row[8], row[9] = fmt.Sprintf("%.3f", float64(s.records)/float64(f.events)), fmt.Sprintf("%.1f", float64(s.bytes)/float64(f.events)), fmt.Sprintf("%.2f", s.telling)
+			n := float64(f.events)
+			row[7], row[8], row[9] = fmt.Sprintf("%.3f", float64(s.records)/n), fmt.Sprintf("%.1f", float64(s.bytes)/n), fmt.Sprintf("%.2f", s.telling)
 		}
 		t.AppendRow(row)
 	}
-	fmt.Fprintf(b.out, "\nAll distributions are those of the load: %d rows, equal to the bit.\n\n%s\n\nCPU is user and system of the client's process, start and end included; memory its VmHWM; events/s from its start to its last commit. "+
-		"The telling ratio is events by record in the topics that are partitioned anew, signs of life and markers of transactions among them.\n\nRaw lines (wall s, CPU s, RSS MiB): ", len(f.want), t.RenderMarkdown())
+	fmt.Fprintf(b.out, "\nAll distributions are those of the load: %d rows, equal to the bit.\n\n%s\n\n%s\n\nRaw lines (wall s, CPU s, RSS MiB): ",
+		len(f.want), t.RenderMarkdown(), measuredHow)
 	for i := range ms {
 		fmt.Fprintf(b.out, "%s", ms[i].short)
 		for _, s := range ms[i].samples {
@@ -126,7 +132,8 @@ func (b *bench) report(f *filled, ms []measured) {
 	for _, p := range []string{"dsl", "papi"} {
 		if k, ok := by[p]; ok && by["all"].cpu > 0 {
 			a := by["all"]
-			fmt.Fprintf(b.out, "\n%s to farcall, all stages: %.2f times the CPU of an event, %.2f of the events/s, %.2f times the memory.", p, k.cpu.Seconds()/a.cpu.Seconds(), k.rate(f)/a.rate(f), float64(k.peak)/float64(a.peak))
+			fmt.Fprintf(b.out, "\n%s to farcall, all stages: %.2f times the CPU of an event, %.2f of the events/s, %.2f times the memory.", p,
+				k.cpu.Seconds()/a.cpu.Seconds(), k.rate(f)/a.rate(f), float64(k.peak)/float64(a.peak))
 		}
 	}
 	fmt.Fprintln(b.out)

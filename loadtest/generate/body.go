@@ -32,7 +32,8 @@ func body(r *rand.Rand, size int) []byte {
 		b.WriteString("null")
 		return []byte(b.String())
 	}
-	fmt.Fprintf(&b, `{"requestId":"%08x-%04x-4%03x-8%03x-%012x",`, r.Uint32(), r.Uint32()&0xffff, r.Uint32()&0xfff, r.Uint32()&0xfff, r.Uint64()>>16)
+	fmt.Fprintf(&b, `{"requestId":"%08x-%04x-4%03x-8%03x-%012x",`, r.Uint32(), r.Uint32()&0xffff, r.Uint32()&0xfff, r.Uint32()&0xfff,
+		r.Uint64()>>16)
 	list(&b, r, size-2)
 	b.WriteByte('}')
 	return []byte(b.String())
@@ -45,11 +46,13 @@ func list(b *strings.Builder, r *rand.Rand, size int) {
 		var item string
 		switch r.IntN(4) {
 		case 0:
-			item = fmt.Sprintf(`{"instanceId":"i-0%015x","currentState":{"code":%d,"name":"running"},"ebsOptimized":false}`, r.Uint64()>>4, 16*r.IntN(5))
+			item = fmt.Sprintf(`{"instanceId":"i-0%015x","currentState":{"code":%d,"name":"running"},"ebsOptimized":false}`, r.Uint64()>>4,
+				16*r.IntN(5))
 		case 1:
 			item = fmt.Sprintf(`{"key":"%s","value":"%s"}`, word(r), word(r))
 		case 2:
-			item = fmt.Sprintf(`{"arn":"arn:aws:kms:eu-central-1:%012d:key/%08x-%04x","enabled":true}`, r.Uint64()%1e12, r.Uint32(), r.Uint32()&0xffff)
+			item = fmt.Sprintf(`{"arn":"arn:aws:kms:eu-central-1:%012d:key/%08x-%04x","enabled":true}`, r.Uint64()%1e12, r.Uint32(),
+				r.Uint32()&0xffff)
 		default:
 			item = fmt.Sprintf(`{"bucketName":"%s","size":%d,"etag":"%016x"}`, word(r), r.IntN(1<<24), r.Uint64())
 		}

@@ -53,10 +53,12 @@ func (d *decoded) Event(e *cloudtrail.Event) {
 		d.denials++
 	}
 	want := d.event
-	got := Event{Time: e.TimeMillis / 1000, Method: string(e.AppendMethod(nil)), Account: e.Account(), Region: e.AWSRegion, Place: d.look.Locate(e.SourceIPAddress).Name,
+	got := Event{Time: e.TimeMillis / 1000, Method: string(e.AppendMethod(nil)), Account: e.Account(), Region: e.AWSRegion,
+		Place:  d.look.Locate(e.SourceIPAddress).Name,
 		Denied: e.Denied(), Intrusion: want.Intrusion, Duplicate: want.Duplicate}
 	principal := string(e.AppendPrincipal(nil))
-	if got.Time != want.Time || got.Method != want.Method || got.Account != want.Account || got.Region != want.Region || got.Place != want.Place || got.Denied != want.Denied || principal != string(want.Principal) {
+	if got.Time != want.Time || got.Method != want.Method || got.Account != want.Account || got.Region != want.Region ||
+		got.Place != want.Place || got.Denied != want.Denied || principal != string(want.Principal) {
 		d.t.Errorf("event %d is of %s, %+v\nwant %s, %+v\n%s", d.events, principal, got, want.Principal, *want, e.Raw)
 	}
 }
@@ -153,7 +155,10 @@ func TestShape(t *testing.T) {
 	between(t, "seconds behind the newest at 0.5", float64(behind[n/2]), 60, 300)
 	between(t, "seconds behind the newest at 0.99", float64(behind[n*99/100]), 400, 610)
 	between(t, "share that comes again", float64(again)/n, .008, .012)
-	if names, shares := g.Methods(); len(names) != 15_206 || !slices.IsSortedFunc(shares, func(a, b float64) int { return int(b*1e12 - a*1e12) }) {
+	if names, shares := g.Methods(); len(names) != 15_206 || !slices.IsSortedFunc(shares, func(a,
+		b float64) int {
+		return int(b*1e12 - a*1e12)
+	}) {
 		t.Errorf("%d methods, or not by their shares", len(names))
 	}
 }

@@ -28,7 +28,8 @@ var homes = []string{"US", "DE", "GB", "IN", "NL", "FR", "CA", "AU", "PL", "ES",
 var busy = []string{"us-east-1", "eu-central-1", "eu-west-1", "us-west-2", "ap-southeast-1", "us-east-2", "ap-northeast-1", "eu-west-2"}
 
 func readOutside() *outside {
-	w := &outside{countries: homes, regions: busy, networks: map[string][]string{}, six: map[string][]string{}, amazon: map[string][]netip.Prefix{}}
+	w := &outside{countries: homes, regions: busy, networks: map[string][]string{}, six: map[string][]string{},
+		amazon: map[string][]netip.Prefix{}}
 	facts.Lines("networks.txt", func(f []string) {
 		for _, n := range f[1:] {
 			if strings.Contains(n, ":") {

@@ -88,7 +88,8 @@ func (g *Generator) Produce(ctx context.Context, cl *kgo.Client, l Load) (Sent, 
 			value := buf[at:len(buf):len(buf)]
 			sent.Bytes += int64(len(value))
 			// Not under ctx: what was counted must get there.
-			cl.Produce(context.WithoutCancel(ctx), &kgo.Record{Topic: l.Topic, Partition: int32(sent.Records % l.Partitions), Value: value, Timestamp: now}, delivered)
+			cl.Produce(context.WithoutCancel(ctx), &kgo.Record{Topic: l.Topic, Partition: int32(sent.Records % l.Partitions), Value: value,
+				Timestamp: now}, delivered)
 		}
 	}
 	if l.Pace > 0 {

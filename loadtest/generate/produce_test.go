@@ -36,7 +36,10 @@ func TestProduce(t *testing.T) {
 			defer cl.Close()
 			const n = 3_000
 			told := map[int64]int{}
-			sent, err := newGenerator(t, nil).Produce(t.Context(), cl, Load{Topic: "raw", Partitions: 2, Records: n, Each: func(_ *Event, at time.Time) { told[at.UnixMilli()]++ }})
+			sent, err := newGenerator(t, nil).Produce(t.Context(), cl, Load{Topic: "raw", Partitions: 2, Records: n, Each: func(_ *Event,
+				at time.Time) {
+				told[at.UnixMilli()]++
+			}})
 			if err != nil || sent.Records != n || sent.Bytes < n*700 {
 				t.Fatalf("%+v, %v", sent, err)
 			}
@@ -86,7 +89,8 @@ func TestPace(t *testing.T) {
 	const pace, n = 4_000, 2_000
 	began := time.Now()
 	count := 0
-	sent, err := newGenerator(t, nil).Produce(t.Context(), cl, Load{Topic: "raw", Partitions: 2, Records: n, Pace: pace, Each: func(_ *Event, at time.Time) {
+	sent, err := newGenerator(t, nil).Produce(t.Context(), cl, Load{Topic: "raw", Partitions: 2, Records: n, Pace: pace, Each: func(_ *Event,
+		at time.Time) {
 		count++
 		if most := at.Sub(began).Seconds()*pace + 1; float64(count) > most {
 			t.Fatalf("%d records after %v", count, at.Sub(began))

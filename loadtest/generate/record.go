@@ -31,17 +31,23 @@ type session struct {
 }
 
 var sdks = []string{
-	"aws-sdk-go-v2/1.32.6 os/linux lang/go#1.23.4 md/GOOS#linux md/GOARCH#amd64 api/s3#1.71.0", "Boto3/1.35.80 md/Botocore#1.35.80 ua/2.0 os/linux#5.10.229 md/arch#x86_64 lang/python#3.11.10",
-	"aws-sdk-java/2.29.34 md/io#async md/http#NettyNio ua/2.1 os/Linux#5.10.228 lang/java#17.0.13", "APN/1.0 HashiCorp/1.0 Terraform/1.9.8 (+https://www.terraform.io) terraform-provider-aws/5.80.0",
-	"aws-sdk-nodejs/2.1692.0 linux/v18.20.4 exec-env/AWS_Lambda_nodejs18.x promise", "aws-sdk-js/3.709.0 ua/2.0 os/linux#6.1.112 lang/js md/nodejs#20.18.1 api/dynamodb#3.709.0",
+	"aws-sdk-go-v2/1.32.6 os/linux lang/go#1.23.4 md/GOOS#linux md/GOARCH#amd64 api/s3#1.71.0",
+	"Boto3/1.35.80 md/Botocore#1.35.80 ua/2.0 os/linux#5.10.229 md/arch#x86_64 lang/python#3.11.10",
+	"aws-sdk-java/2.29.34 md/io#async md/http#NettyNio ua/2.1 os/Linux#5.10.228 lang/java#17.0.13",
+	"APN/1.0 HashiCorp/1.0 Terraform/1.9.8 (+https://www.terraform.io) terraform-provider-aws/5.80.0",
+	"aws-sdk-nodejs/2.1692.0 linux/v18.20.4 exec-env/AWS_Lambda_nodejs18.x promise",
+	"aws-sdk-js/3.709.0 ua/2.0 os/linux#6.1.112 lang/js md/nodejs#20.18.1 api/dynamodb#3.709.0",
 }
 
 var browsers = []string{
-	"aws-cli/2.22.12 md/awscrt#0.23.4 ua/2.0 os/macos#24.1.0 md/arch#arm64 lang/python#3.12.6", "aws-cli/2.22.5 md/awscrt#0.22.0 ua/2.0 os/windows#11 md/arch#amd64 lang/python#3.12.6",
-	"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36", "AWS-Internal/3 aws-sdk-java/1.12.779 Linux/5.10.229 OpenJDK_64-Bit_Server_VM/25.432-b06 java/1.8.0_432",
+	"aws-cli/2.22.12 md/awscrt#0.23.4 ua/2.0 os/macos#24.1.0 md/arch#arm64 lang/python#3.12.6",
+	"aws-cli/2.22.5 md/awscrt#0.22.0 ua/2.0 os/windows#11 md/arch#amd64 lang/python#3.12.6",
+	"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36",
+	"AWS-Internal/3 aws-sdk-java/1.12.779 Linux/5.10.229 OpenJDK_64-Bit_Server_VM/25.432-b06 java/1.8.0_432",
 }
 
-var callers = []string{"autoscaling", "cloudformation", "ecs-tasks", "lambda", "elasticloadbalancing", "config", "backup", "guardduty", "rds", "logs"}
+var callers = []string{"autoscaling", "cloudformation", "ecs-tasks", "lambda", "elasticloadbalancing", "config", "backup", "guardduty",
+	"rds", "logs"}
 
 func (g *Generator) account(h uint64) string {
 	return fmt.Sprintf("%012d", 100_000_000_000+mix(uint64(below(h, g.o.Accounts)), 12)%800_000_000_000)
@@ -96,9 +102,12 @@ func (g *Generator) machine(n uint64) machine {
 	m.identity = [3]string{
 		`{"type":"AssumedRole","principalId":"` + unique + `:`,
 		`","arn":"arn:aws:sts::` + m.account + `:assumed-role/` + role + `/`,
-		`","accountId":"` + m.account + `","accessKeyId":"ASIA` + id(mix(h, 10))[:16] + `","sessionContext":{"sessionIssuer":{"type":"Role","principalId":"` + unique +
-			`","arn":"arn:aws:iam::` + m.account + `:role/service/` + role + `","accountId":"` + m.account + `","userName":"` + role + `"},"attributes":{"creationDate":"` +
-			g.o.Start.Add(-time.Duration(1+h%18_000)*time.Second).UTC().Format(time.RFC3339) + `","mfaAuthenticated":"false"},"ec2RoleDelivery":"2.0"}}`,
+		`","accountId":"` + m.account + `","accessKeyId":"ASIA` + id(mix(h, 10))[:16] +
+			`","sessionContext":{"sessionIssuer":{"type":"Role","principalId":"` + unique +
+			`","arn":"arn:aws:iam::` + m.account + `:role/service/` + role + `","accountId":"` + m.account + `","userName":"` + role +
+			`"},"attributes":{"creationDate":"` +
+			g.o.Start.Add(-time.Duration(1+h%18_000)*time.Second).UTC().Format(time.RFC3339) +
+			`","mfaAuthenticated":"false"},"ec2RoleDelivery":"2.0"}}`,
 	}
 	return m
 }

@@ -68,7 +68,8 @@ func (g *Generator) weigh() {
 		g.methods = append(g.methods, method{
 			name: m.service + ":" + m.action, share: share, signIn: m.service == "signin",
 			source: `","eventSource":"` + m.service + `.amazonaws.com","eventName":"` + m.action + `","awsRegion":"`,
-			end: `","readOnly":` + strconv.FormatBool(m.reads) + `,"eventType":"AwsApiCall","managementEvent":` + strconv.FormatBool(category != "Data") +
+			end: `","readOnly":` + strconv.FormatBool(m.reads) + `,"eventType":"AwsApiCall","managementEvent":` +
+				strconv.FormatBool(category != "Data") +
 				`,"eventCategory":"` + category + `","recipientAccountId":"`,
 		})
 	}

@@ -34,23 +34,34 @@ type cost struct {
 }
 
 var inputs = []cost{
-	{"route-event", "µs", "CPU of route for an event: fetch, decode, look-up, memory of what was told", "RESULTS.md, Beside a bare consumer: route's CPU over both worlds, as a + b · records told", func(c *costs) *float64 { return &c.routeEvent }},
+	{"route-event", "µs", "CPU of route for an event: fetch, decode, look-up, memory of what was told",
+		"RESULTS.md, Beside a bare consumer: route's CPU over both worlds, as a + b · records told",
+		func(c *costs) *float64 { return &c.routeEvent }},
 	{"route-told", "µs", "CPU of route for a record told", "the b of that", func(c *costs) *float64 { return &c.routeTold }},
-	{"detect-visit", "µs", "CPU of detect for a visit", "RESULTS.md, Beside a bare consumer: route and detect, less route, by visit", func(c *costs) *float64 { return &c.detectVisit }},
+	{"detect-visit", "µs", "CPU of detect for a visit", "RESULTS.md, Beside a bare consumer: route and detect, less route, by visit",
+		func(c *costs) *float64 { return &c.detectVisit }},
 	{"triage-sighting", "µs", "CPU of triage for a sighting", "RESULTS.md, Beside a bare consumer: all stages, less route and detect, by sighting", func(c *costs) *float64 { return &c.triageSighting }},
-	{"raw-bytes", "B", "event on the broker, zstd", "RESULTS.md, Beside a bare consumer: topic of the default world", func(c *costs) *float64 { return &c.rawBytes }},
+	{"raw-bytes", "B", "event on the broker, zstd", "RESULTS.md, Beside a bare consumer: topic of the default world",
+		func(c *costs) *float64 { return &c.rawBytes }},
 	{"told-bytes", "B", "record told on the broker, lz4", "RESULTS.md, Beside a bare consumer: bytes of farcall.visits and farcall.principals by record", func(c *costs) *float64 { return &c.toldBytes }},
-	{"detect-bytes", "B", "changelog of detect for a visit", "RESULTS.md, Beside a bare consumer: route and detect, less route", func(c *costs) *float64 { return &c.detectBytes }},
-	{"triage-bytes", "B", "changelog of triage for a sighting", "RESULTS.md, Beside a bare consumer: all stages, less route and detect", func(c *costs) *float64 { return &c.triageBytes }},
-	{"profile-bytes", "B", "rows of triage for a principal", "state/FORMAT.md, with two places, clients and networks, and stays", func(c *costs) *float64 { return &c.profileBytes }},
+	{"detect-bytes", "B", "changelog of detect for a visit", "RESULTS.md, Beside a bare consumer: route and detect, less route",
+		func(c *costs) *float64 { return &c.detectBytes }},
+	{"triage-bytes", "B", "changelog of triage for a sighting", "RESULTS.md, Beside a bare consumer: all stages, less route and detect",
+		func(c *costs) *float64 { return &c.triageBytes }},
+	{"profile-bytes", "B", "rows of triage for a principal", "state/FORMAT.md, with two places, clients and networks, and stays",
+		func(c *costs) *float64 { return &c.profileBytes }},
 	{"use", "", "share of a core that is planned with, so that a backlog goes", "assumed", func(c *costs) *float64 { return &c.use }},
 	{"cores", "", "cores of a process", "assumed", func(c *costs) *float64 { return &c.cores }},
 	{"commit", "s", "between commits under load", "`stream.commit_stretch`", func(c *costs) *float64 { return &c.commit }},
 	{"markers", "1/s", "markers of transactions that a broker may write", "assumed: the aim", func(c *costs) *float64 { return &c.markers }},
-	{"memory", "", "presences that route remembers of each raw partition", "`route.memory_entries`", func(c *costs) *float64 { return &c.memory }},
-	{"restore-rows", "1/s", "rows that a process restores", "RESULTS.md, Restore: 10,008,382 rows in 15.3 s with a load of 7 to 15", func(c *costs) *float64 { return &c.restoreRows }},
-	{"session", "s", "until a silent member's partitions go to others", "`stream.session_timeout`", func(c *costs) *float64 { return &c.session }},
-	{"settle", "s", "from there to the next alert, but for rows that were not flushed", "RESULTS.md, Kills one by one: 11.9 s in the median, of which the session is 10", func(c *costs) *float64 { return &c.settle }},
+	{"memory", "", "presences that route remembers of each raw partition", "`route.memory_entries`",
+		func(c *costs) *float64 { return &c.memory }},
+	{"restore-rows", "1/s", "rows that a process restores", "RESULTS.md, Restore: 10,008,382 rows in 15.3 s with a load of 7 to 15",
+		func(c *costs) *float64 { return &c.restoreRows }},
+	{"session", "s", "until a silent member's partitions go to others", "`stream.session_timeout`",
+		func(c *costs) *float64 { return &c.session }},
+	{"settle", "s", "from there to the next alert, but for rows that were not flushed",
+		"RESULTS.md, Kills one by one: 11.9 s in the median, of which the session is 10", func(c *costs) *float64 { return &c.settle }},
 	{"replicas", "", "replicas of each topic", "assumed", func(c *costs) *float64 { return &c.replicas }},
 	{"retention", "days", "of the topics between the stages", "`topics.retention`", func(c *costs) *float64 { return &c.retention }},
 }
@@ -58,8 +69,9 @@ var inputs = []cost{
 // defaults are the costs as they were last measured.
 func defaults() costs {
 	return costs{
-		routeEvent: 4.6, routeTold: 2.1, detectVisit: 11, triageSighting: 75, rawBytes: 320, toldBytes: 380, detectBytes: 60, triageBytes: 550, profileBytes: 400,
-		use: .6, cores: 2, commit: .3, markers: 5000, memory: 1 << 20, restoreRows: 650_000, session: 10, settle: 1.9, replicas: 3, retention: 7,
+		routeEvent: 4.6, routeTold: 2.1, detectVisit: 11, triageSighting: 75, rawBytes: 320, toldBytes: 380, detectBytes: 60, triageBytes: 550,
+		profileBytes: 400,
+		use:          .6, cores: 2, commit: .3, markers: 5000, memory: 1 << 20, restoreRows: 650_000, session: 10, settle: 1.9, replicas: 3, retention: 7,
 	}
 }
 
@@ -150,6 +162,9 @@ func (c *costs) size(rate float64, s *spread, rowBytes float64, principals int) 
 // panesOfAnHour: an hour of deliveries reaches into the panes before and behind it.
 const panesOfAnHour = 2
 
+// rememberedBytes is what a presence takes in route's memory (`route.memory_entries` in deploy/CONFIG.md).
+const rememberedBytes = 20
+
 // line is one of the table.
 type line struct {
 	name  string
@@ -168,7 +183,10 @@ var lines = []line{
 	{"workers: route, detect, triage", func(z *size) string { return fmt.Sprintf("%.0f, %.0f, %.0f", z.wr, z.wd, z.wt) }},
 	{"processes", func(z *size) string { return fmt.Sprintf("%.0f", z.processes()) }},
 	{"partitions of the topics between the stages", func(z *size) string { return fmt.Sprint(z.own) }},
-	{"cores that the hottest partition takes: detect, triage", func(z *size) string { return fmt.Sprintf("%.2f, %.2f", z.hotVisits, z.hotProfiles) }},
+	{"cores that the hottest partition takes: detect, triage", func(z *size) string {
+		return fmt.Sprintf("%.2f, %.2f", z.hotVisits,
+			z.hotProfiles)
+	}},
 	{"of it, visits of any method", rounded("%.2f", func(z *size) float64 { return z.any })},
 	{"raw topics read, MB/s", rounded("%.1f", func(z *size) float64 { return z.rate * z.c.rawBytes / 1e6 })},
 	{"told and changelogs written, MB/s before replication", rounded("%.2f", func(z *size) float64 { return z.written() })},
@@ -185,7 +203,10 @@ var lines = []line{
 	{"a process gone for good: next alert after, s", rounded("%.0f", func(z *size) float64 {
 		return z.c.session + z.c.settle + z.restore(z.processes())/max(1, z.processes()-1)
 	})},
-	{"presences of an hour that route remembers, by raw partition", func(z *size) string { return thousands(int(z.remembered)) }},
+	{"presences of an hour for route to remember, by raw partition (`route.memory_entries`)",
+		func(z *size) string { return thousands(int(z.remembered)) }},
+	{"memory that takes over all raw partitions, GB", rounded("%.2f",
+		func(z *size) float64 { return z.remembered * z.raw * rememberedBytes / 1e9 })},
 }
 
 func (z *size) processes() float64 {
@@ -205,26 +226,63 @@ func (z *size) restore(processes float64) float64 {
 	return (z.rows + z.principals) / processes / z.c.restoreRows
 }
 
-// breaks says at which rate each limit is reached, the lowest first. What is told by event is taken as it is at the rate of the last size.
-func breaks(c costs, s *spread, sizes []size) string {
-	last := sizes[len(sizes)-1]
+// reached is the lowest rate at which something is too much, or 0 where nothing up to a thousand million events a second is.
+func (c *costs) reached(s *spread, over func(z *size) bool) float64 {
+	is := func(rate float64) bool {
+		z := c.size(rate, s, 0, 0)
+		return over(&z)
+	}
+	const step = 1.02
+	for rate := 1e3; rate < 1e9; rate *= step {
+		if !is(rate) {
+			continue
+		}
+		low, high := rate/step, rate
+		for range 30 {
+			if mid := (low + high) / 2; is(mid) {
+				high = mid
+			} else {
+				low = mid
+			}
+		}
+		return high
+	}
+	return 0
+}
+
+// breaks says at which rate each limit is reached, the lowest first.
+func breaks(c costs, s *spread) string {
 	type limit struct {
-		rate float64
 		what string
+		rate float64
 	}
 	limits := []limit{
-		{c.use * 1e6 / (last.told.presences * c.detectVisit), "the worker of detect that hears of any method (`*`). Every presence of a principal in a place goes to its one partition, and a partition has one worker: no process and no partition more moves this"},
-		{c.use * 1e6 / (last.told.visits * c.detectVisit) / methodShare(s), "the worker of detect that has the method which most visits are of; likewise"},
-		{c.memory * last.raw / (3600 * last.told.visits), fmt.Sprintf("route's memory of an hour's presences, with %.0f raw partitions: past it panes are forgotten early and told again. `route.memory_entries` moves this, at 20 bytes each, and so do raw partitions", last.raw)},
-		{c.markers * last.c.replicas / last.markers * last.rate, fmt.Sprintf("markers of transactions on %.0f brokers; more brokers move this, and so does a longer `stream.commit_stretch`", last.c.replicas)},
+		{"the worker of detect that hears of any method (`*`). Every presence of a principal in a place goes to its one partition, and a partition has one worker: no process and no partition more moves this",
+			c.reached(s, func(z *size) bool { return z.any > c.use })},
+		{"the worker of detect that has the method which most visits are of; likewise",
+			c.reached(s, func(z *size) bool { return z.rate*z.told.visits*methodShare(s)*c.detectVisit/1e6 > c.use })},
+		{"route's memory of an hour's presences, where there are two raw partitions for each worker, and eight at the least: past it panes are forgotten early and told again. `route.memory_entries` moves this, and so do raw partitions",
+			c.reached(s, func(z *size) bool { return z.remembered > c.memory })},
+		{fmt.Sprintf("markers of transactions on %.0f brokers; more brokers move this, and so does a longer `stream.commit_stretch`", c.replicas),
+			c.reached(s, func(z *size) bool { return z.markers > c.markers*c.replicas })},
 	}
 	slices.SortFunc(limits, func(a, b limit) int { return cmp.Compare(a.rate, b.rate) })
 	var b strings.Builder
-	for i, l := range limits {
-		fmt.Fprintf(&b, "%d. At %s events/s: %s.\n", i+1, thousands(int(l.rate)), l.what)
+	n := 0
+	for _, l := range limits {
+		if l.rate > 0 {
+			n++
+			fmt.Fprintf(&b, "%d. At %s events/s: %s.\n", n, thousands(significant(l.rate)), l.what)
+		}
 	}
-	fmt.Fprintf(&b, "\nWere every event of another principal (the worst world), nothing could be told once, and the worker of any method would be full at %s events/s.", thousands(int(c.use*1e6/c.detectVisit)))
+	fmt.Fprintf(&b, "\nWere every event of another principal (the worst world), nothing could be told once, and the worker of any method would be full at %s events/s.", thousands(significant(c.use*1e6/c.detectVisit)))
 	return b.String()
+}
+
+// significant rounds to two digits: the costs are no better known.
+func significant(x float64) int {
+	unit := math.Pow(10, math.Floor(math.Log10(x))-1)
+	return int(math.Round(x/unit) * unit)
 }
 
 // methodShare is the share that the hottest method has of the visits, any method left out.

@@ -70,18 +70,21 @@ func render(c costs, o generate.Options, events int) ([]byte, error) {
 	}
 	var b bytes.Buffer
 	err = t.Execute(&b, map[string]any{
-		"Costs": c.table(), "Sizes": sizeTable(sizes), "Spread": spreadTable(s), "Told": toldTable(s), "First": breaks(c, s, sizes),
-		"Events": thousands(events), "Rate": thousands(int(o.Rate)), "Accounts": thousands(o.Accounts), "Machines": thousands(o.Machines), "People": thousands(o.People),
-		"Rows": thousands(s.rows), "RowBytes": s.rowBytes[0] / s.rows, "Known": thousands(s.known), "RawOfSpread": spreadRaw,
+		"Costs": c.table(), "Sizes": sizeTable(sizes), "Spread": spreadTable(s), "Told": toldTable(s), "First": breaks(c, s),
+		"Events": thousands(events), "Rate": thousands(int(o.Rate)), "Accounts": thousands(o.Accounts), "Machines": thousands(o.Machines),
+		"People": thousands(o.People),
+		"Rows":   thousands(s.rows), "RowBytes": s.rowBytes[0] / s.rows, "Known": thousands(s.known), "RawOfSpread": spreadRaw,
 	})
 	return b.Bytes(), err
 }
 
 func toldTable(s *spread) string {
 	t := table.NewWriter()
-	t.AppendHeader(table.Row{"raw partitions", "visits an event", "of any method", "sightings", "signs of life", "events for each record told"})
+	t.AppendHeader(table.Row{"raw partitions", "visits an event", "of any method", "sightings", "signs of life",
+		"events for each record told"})
 	for _, n := range s.told {
-		t.AppendRow(table.Row{n.raw, fmt.Sprintf("%.4f", n.visits), fmt.Sprintf("%.4f", n.presences), fmt.Sprintf("%.4f", n.presences), fmt.Sprintf("%.4f", n.pulses), fmt.Sprintf("%.1f", 1/n.records())})
+		t.AppendRow(table.Row{n.raw, fmt.Sprintf("%.4f", n.visits), fmt.Sprintf("%.4f", n.presences), fmt.Sprintf("%.4f", n.presences),
+			fmt.Sprintf("%.4f", n.pulses), fmt.Sprintf("%.1f", 1/n.records())})
 	}
 	return t.RenderMarkdown()
 }

@@ -81,10 +81,18 @@ func TestSize(t *testing.T) {
 	near("processes", z.processes(), 2)
 	near("rows", z.rows, 20*360)
 	near("remembered", z.remembered, 100_000*3600*.1/8)
-	text := breaks(c, s, []size{z})
+	// 0.5 core / (0.1 visits · 10 µs) / 0.5 of them
+	text := breaks(c, s)
 	if first := "1. At 1,000,000 events/s: the worker of detect that has the method"; !strings.HasPrefix(text, first) {
-		// 0.5 core / (0.1 visits · 10 µs) / 0.5 of them
 		t.Errorf("%s", text)
+	}
+	// and 0.5 core / (0.02 · 10 µs)
+	if second := "\n2. At 2,500,000 events/s: the worker of detect that hears of any method"; !strings.Contains(text, second) {
+		t.Errorf("%s", text)
+	}
+	c.memory = 1 << 20 // with 8 raw partitions, which are enough: 8 · 2^20 / 360 s
+	if first := "1. At 23,000 events/s: route's memory"; !strings.HasPrefix(breaks(c, s), first) {
+		t.Errorf("%s", breaks(c, s))
 	}
 }
 
@@ -101,7 +109,8 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Numbers, the hottest keys, and which limit is first follow from the size of the simulation.
-	number, key, limit := regexp.MustCompile(`[\d.,]+`), regexp.MustCompile("(?m)^(\\| (?:every|told)[^|]*\\| )`[^`]*`"), regexp.MustCompile(`(?m)^# At .*$`)
+	number, key, limit := regexp.MustCompile(`[\d.,]+`), regexp.MustCompile("(?m)^(\\| (?:every|told)[^|]*\\| )`[^`]*`"),
+		regexp.MustCompile(`(?m)^# At .*$`)
 	shape := func(s string) string {
 		return limit.ReplaceAllString(number.ReplaceAllString(key.ReplaceAllString(s, "$1"), "#"), "")
 	}

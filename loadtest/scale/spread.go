@@ -197,7 +197,8 @@ func simulate(o generate.Options, events int, rawPartitions []int, spreadRaw int
 	}
 	s := &spread{events: events, known: known.n}
 	for _, m := range memories {
-		s.told = append(s.told, told{m.raw, float64(m.visits.n) / float64(events), float64(m.presences.n) / float64(events), float64(m.pulses) / float64(events)})
+		s.told = append(s.told, told{m.raw, float64(m.visits.n) / float64(events), float64(m.presences.n) / float64(events),
+			float64(m.pulses) / float64(events)})
 	}
 	for _, times := range growths {
 		rows, bytes := map[string]bool{}, 0
@@ -212,7 +213,8 @@ func simulate(o generate.Options, events int, rawPartitions []int, spreadRaw int
 	}
 	s.keyings = []keying{
 		byMethod.keyed("every event, under its method", partitions, ""), byScope.keyed("every event, under its account and method", partitions, ""),
-		byVisit.keyed("told once: `farcall.visits`", partitions, ""), byVisit.keyed("told once, without any method (`*`)", partitions, topics.AnyMethod),
+		byVisit.keyed("told once: `farcall.visits`", partitions, ""), byVisit.keyed("told once, without any method (`*`)", partitions,
+			topics.AnyMethod),
 		byPrincipal.keyed("told once: `farcall.principals`", partitions, ""),
 	}
 	return s, nil

@@ -81,12 +81,14 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer cl.Close()
-	if _, err := kadm.NewClient(cl).CreateTopic(ctx, int32(l.Partitions), -1, nil, l.Topic); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+	if _, err := kadm.NewClient(cl).CreateTopic(ctx, int32(l.Partitions), -1, nil, l.Topic); err != nil && !errors.Is(err,
+		kerr.TopicAlreadyExists) {
 		return err
 	}
 	sent, err := g.Produce(ctx, cl, l)
 	took := time.Since(began)
-	fmt.Fprintf(os.Stderr, "%d records of %d bytes on average, %s of event time, in %.1f s: %.0f a second\n", sent.Records, sent.Bytes/int64(max(1, sent.Records)),
+	fmt.Fprintf(os.Stderr, "%d records of %d bytes on average, %s of event time, in %.1f s: %.0f a second\n", sent.Records,
+		sent.Bytes/int64(max(1, sent.Records)),
 		o.Span(sent.Records), took.Seconds(), float64(sent.Records)/took.Seconds())
 	return err
 }
