@@ -8,7 +8,7 @@ FUZZTIME    ?= 30s
 # Without cgo the binary is static, and builds in half the time.
 export CGO_ENABLED ?= 0
 
-.PHONY: help build demo test lint bench fuzz torture mutants throughput peers recovery chaos evaluate kafka-up kafka-down
+.PHONY: help build demo test lint bench fuzz torture mutants loadtest peers recovery chaos evaluate kafka-up kafka-down
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,8 +50,8 @@ torture: ## random histories against the oracle, with new seeds, twice for DURAT
 recovery: ## how soon farcall is ready again, and in how much memory, on Apache Kafka (ARGS="-rows 10000000")
 	go run ./loadtest/recovery $(ARGS)
 
-throughput: ## the pipeline against a bare consumer, on Apache Kafka; prints the table of loadtest/RESULTS.md
-	go run ./loadtest/throughput
+loadtest: ## farcall against a bare consumer and Kafka Streams, on Apache Kafka: speed, latency, growth; prints the tables of loadtest/RESULTS.md (ARGS="-events 500000 throughput")
+	go run ./loadtest/bench -plots loadtest $(ARGS)
 
 peers: ## build the same job in Kafka Streams, and run its tests (needs Java 17 and Maven); loadtest/peers/kafka-streams/README.md
 	cd loadtest/peers/kafka-streams && mvn -q -B -C package

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"embed"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -9,21 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/farcall/farcall/loadtest/facts"
 )
-
-//go:embed data/*.txt
-var data embed.FS
-
-// lines calls f with the fields of each line of a list.
-func lines(name string, f func(fields []string)) {
-	b, err := data.ReadFile("data/" + name)
-	if err != nil {
-		panic(err) // the list is part of the binary
-	}
-	for line := range strings.Lines(string(b)) {
-		f(strings.Fields(line))
-	}
-}
 
 // country is what a world knows of a country.
 type country struct {
@@ -62,12 +49,12 @@ type lists struct {
 
 func readLists() *lists {
 	l := &lists{countries: map[string]*country{}, amazon: map[string][]netip.Prefix{}, byName: map[string]int{}, services: map[string][]int{}}
-	lines("countries.txt", func(f []string) {
+	facts.Lines("countries.txt", func(f []string) {
 		c := &country{lat: number(f[1]), lon: number(f[2]), offset: int(number(f[3]))}
 		l.countries[f[0]] = c
 		l.codes = append(l.codes, f[0])
 	})
-	lines("networks.txt", func(f []string) {
+	facts.Lines("networks.txt", func(f []string) {
 		c := l.countries[f[0]]
 		if c == nil {
 			return
@@ -81,13 +68,13 @@ func readLists() *lists {
 		}
 	})
 	slices.Sort(l.codes)
-	lines("amazon.txt", func(f []string) {
+	facts.Lines("amazon.txt", func(f []string) {
 		for _, p := range f[1:] {
 			l.amazon[f[0]] = append(l.amazon[f[0]], netip.MustParsePrefix(p))
 		}
 	})
-	lines("methods.txt", func(f []string) { l.add(method{f[0], f[1], int(number(f[2])), f[3] == "1"}) })
-	lines("attacks.txt", func(f []string) {
+	facts.Lines("methods.txt", func(f []string) { l.add(method{f[0], f[1], int(number(f[2])), f[3] == "1"}) })
+	facts.Lines("attacks.txt", func(f []string) {
 		n := l.add(method{f[0], f[1], 0, f[3] == "1"})
 		tactic, _, _ := strings.Cut(f[4], ";")
 		l.attacks = append(l.attacks, attack{n, tactic, f[2] == "1"})
