@@ -477,7 +477,7 @@ func (c *counted) report() {
 // walks, and past the window each expired row is a scan: with 50,000 records a commit, 45 days took five times as long.
 const commitEvery = 2_000
 
-// judge runs what was told through detect and triage, in the order of event time.
+// judge runs what was told through detect and triage, in the order of event time: detect here, and triage beside it.
 func judge(ctx context.Context, o Options, dir string, cache *pebble.Cache, sorted *pebble.DB, sum *Summary) error {
 	open := func(name string) (*state.Store, error) {
 		return state.Open(filepath.Join(dir, name), state.Options{FS: o.disk, Cache: cache, MemTableBytes: o.memTables / 2, Fatal: o.broken})
@@ -487,26 +487,80 @@ func judge(ctx context.Context, o Options, dir string, cache *pebble.Cache, sort
 		return err
 	}
 	defer windows.Close()
-	alerts, err := open("triage")
+	profiles, err := open("triage")
 	if err != nil {
 		return err
 	}
-	defer alerts.Close()
-	det := detect.NewTask(o.Detect, windows, 0)
-	tri, err := triage.NewTask(o.Triage, alerts, 0)
-	if err != nil {
+	defer profiles.Close()
+	t := &triaging{store: profiles, records: make(chan []record, 2), ended: make(chan struct{})}
+	t.out = &final{emit: o.Alert, sum: sum, pending: map[string]*alert.Alert{}, next: math.MinInt64}
+	if t.task, err = triage.NewTask(o.Triage, profiles, 0); err != nil {
 		return err
 	}
+	go t.run()
+	err = t.detect(ctx, o, windows, sorted, sum)
+	close(t.records)
+	<-t.ended
+	return errors.Join(t.err, err)
+}
+
+// record is one for triage, and its event time in Unix milliseconds.
+type record struct {
+	value []byte
+	at    int64
+}
+
+// triaging is triage on a goroutine of its own. It takes the records of one commit of detect at a time, and commits with it.
+type triaging struct {
+	store   *state.Store
+	task    *triage.Task
+	out     *final
+	records chan []record
+	err     error         // once it has ended
+	ended   chan struct{} // closed when it has
+}
+
+func (t *triaging) run() {
+	defer close(t.ended)
+	for batch := range t.records {
+		for _, r := range batch {
+			if t.err = t.out.advance(r.at); t.err != nil {
+				return
+			}
+			if _, t.err = t.task.Record(r.value, r.at, t.out); t.err != nil {
+				return
+			}
+		}
+		if t.err = t.store.Commit(state.Position{}); t.err != nil {
+			return
+		}
+	}
+	t.err = t.out.advance(math.MaxInt64 / 2)
+}
+
+// send hands records over; false means that triage has ended, with an error.
+func (t *triaging) send(batch []record) bool {
+	select {
+	case t.records <- batch:
+		return true
+	case <-t.ended:
+		return false
+	}
+}
+
+// detect judges the visits, and sends what triage should see.
+func (t *triaging) detect(ctx context.Context, o Options, windows *state.Store, sorted *pebble.DB, sum *Summary) error {
+	task := detect.NewTask(o.Detect, windows, 0)
 	it, err := sorted.NewIter(nil)
 	if err != nil {
 		return fmt.Errorf("temporary store: %w", err)
 	}
 	defer it.Close()
 	total := sum.Stats.Visits + sum.Stats.Presences + sum.Stats.Sightings
-	out := &final{emit: o.Alert, sum: sum, pending: map[string]*alert.Alert{}, next: math.MinInt64}
 	var visit topics.Visit
 	var anomaly topics.Anomaly
 	var sighting topics.Sighting
+	var batch []record
 	n := int64(0)
 	for ok := it.First(); ok; ok = it.Next() {
 		b, err := it.ValueAndErr()
@@ -514,46 +568,43 @@ func judge(ctx context.Context, o Options, dir string, cache *pebble.Cache, sort
 			return fmt.Errorf("temporary store: %w", err)
 		}
 		at := int64(binary.BigEndian.Uint64(it.Key()) ^ 1<<63)
-		if err := out.advance(at); err != nil {
-			return err
-		}
 		if topics.KindOf(b) == topics.KindVisit {
 			if err := visit.Decode(b); err != nil {
 				return err
 			}
 			visit.Horizon, visit.Quiet = at, topics.Timely // read in order, nothing is late
-			result, err := det.Visit(&visit, &anomaly)
+			result, err := task.Visit(&visit, &anomaly)
 			if err != nil {
 				return err
 			}
 			sum.Results[result]++
 			if result == detect.Forwarded {
-				err = out.record(tri, anomaly.Append(nil, nil), at)
-			}
-			if err != nil {
-				return err
+				batch = append(batch, record{anomaly.Append(nil, nil), at})
 			}
 		} else {
 			if err := sighting.Decode(b); err != nil {
 				return err
 			}
 			sighting.Visit.Horizon, sighting.Visit.Quiet = at, topics.Timely
-			if err := out.record(tri, sighting.Append(nil, nil), at); err != nil {
-				return err
-			}
+			batch = append(batch, record{sighting.Append(nil, nil), at})
 		}
 		if n++; n%commitEvery == 0 {
-			det.Flush()
-			if err := errors.Join(windows.Commit(state.Position{}), alerts.Commit(state.Position{}), ctx.Err()); err != nil {
+			task.Flush()
+			if err := errors.Join(windows.Commit(state.Position{}), ctx.Err()); err != nil {
 				return err
 			}
+			if !t.send(batch) {
+				return nil
+			}
+			batch = nil
 		}
 		if n%1024 == 0 {
 			o.Progress("judging", n, total)
 		}
 	}
+	t.send(batch)
 	o.Progress("judging", n, total)
-	return errors.Join(it.Error(), out.advance(math.MaxInt64/2))
+	return it.Error()
 }
 
 // final holds alerts back until nothing can change them any more: in the order of event time, when their stay is over.
@@ -562,11 +613,6 @@ type final struct {
 	sum     *Summary
 	pending map[string]*alert.Alert
 	next    int64 // when to look for those that are over, Unix milliseconds
-}
-
-func (f *final) record(tri *triage.Task, b []byte, at int64) error {
-	_, err := tri.Record(b, at, f)
-	return err
 }
 
 // Alert implements triage.Output.
