@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -24,6 +23,7 @@ import (
 	"github.com/farcall/farcall/processor/geo"
 	"github.com/farcall/farcall/processor/route"
 	"github.com/farcall/farcall/processor/stream"
+	"github.com/farcall/farcall/state"
 	"github.com/farcall/farcall/topics"
 )
 
@@ -79,7 +79,8 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 	}
 	defer locator.Close()
 	o.Metrics.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	cache := pebble.NewCache(cfg.State.CacheBytes)
+	budget := cfg.Budget()
+	cache := state.NewCache(budget.Cache, budget.MemTables)
 	defer cache.Unref()
 
 	stages := stream.Stages{
@@ -109,7 +110,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 		}
 	}()
 	o.Log.Info("farcall starts", "version", Version, "slot", slot, "stages", strings.Join(cfg.Stages, ","), "raw", strings.Join(cfg.Topics.Raw, ","),
-		"geo", locator.Build(), "method_normaliser", cloudtrail.MethodNormaliser, "memory_budget_mib", cfg.Memory.BudgetBytes>>20, "memory_mib", cfg.Budget())
+		"geo", locator.Build(), "method_normaliser", cloudtrail.MethodNormaliser, "memory_budget_mib", cfg.Memory.BudgetBytes>>20, "memory_mib", budget)
 	err = stream.RunWorkers(ctx, stream.Options{
 		Client: client, GroupPrefix: cfg.Topics.Prefix, Slot: slot, Dir: cfg.State.Dir, Cache: cache, Log: o.Log, Metrics: o.Metrics,
 		CommitInterval: cfg.Stream.CommitInterval, CommitStretch: cfg.Stream.CommitStretch,

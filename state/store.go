@@ -82,7 +82,7 @@ func (p Position) append(b []byte) []byte {
 // Options open a store.
 type Options struct {
 	FS    vfs.FS        // default the disk
-	Cache *pebble.Cache // block cache, shared by the stores of a process; nil for a small own one
+	Cache *pebble.Cache // of NewCache, shared by the stores of a process; nil for a small own one
 	Log   *slog.Logger
 	// MemTableBytes bounds what is lost of the local copy in a crash, and so the tail that a restore reads. A store holds
 	// at most two memtables.
@@ -94,6 +94,10 @@ type Options struct {
 	// of the store may then block for ever: the process must end without waiting for them. The default panics.
 	Fatal func(error)
 }
+
+// NewCache makes a cache for so many bytes of blocks, beside memtables of so many bytes, of all stores that share it. Pebble takes
+// the memtables out of the cache: one that is not larger than they are ends up holding nothing.
+func NewCache(blocks, memTables int64) *pebble.Cache { return pebble.NewCache(blocks + memTables) }
 
 func (o *Options) defaults() {
 	if o.FS == nil {

@@ -651,3 +651,46 @@ func TestNext(t *testing.T) {
 		}
 	})
 }
+
+// TestCacheBesideMemTables: what stores read stays in the cache, however full their memtables are.
+func TestCacheBesideMemTables(t *testing.T) {
+	const memTable, stores = 1 << 20, 8
+	cache := NewCache(8<<20, 2*stores*memTable)
+	defer cache.Unref()
+	rows := make([]Row, 200)
+	for i := range rows {
+		rows[i] = Row{Key: fmt.Appendf(nil, "row %04d", i), Value: bytes.Repeat([]byte{byte(i)}, 1000)}
+	}
+	var all []*Store
+	for i := range stores {
+		s, err := Open(fmt.Sprint("state/", i), Options{FS: vfs.NewMem(), Cache: cache, MemTableBytes: memTable})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		all = append(all, s)
+		for n := range int64(50) { // far more than a memtable
+			if err := s.Apply(rows, Position{Next: n + 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.db.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func() {
+		for _, s := range all {
+			for _, r := range rows {
+				if v, err := s.Get(r.Key); err != nil || !bytes.Equal(v, r.Value) {
+					t.Fatalf("%s: %q, %v", r.Key, v, err)
+				}
+			}
+		}
+	}
+	read()
+	before := cache.Metrics().Misses
+	read()
+	if misses := cache.Metrics().Misses - before; misses != 0 {
+		t.Errorf("%d of the second look at %d rows had to be read from disk", misses, stores*len(rows))
+	}
+}

@@ -183,7 +183,7 @@ func diskError(tmp string, err error) error {
 
 // scan is Run with a temporary folder.
 func scan(ctx context.Context, o Options, files []file, tmp string, sum *Summary) error {
-	cache := pebble.NewCache(64 << 20)
+	cache := state.NewCache(64<<20, 5*int64(o.memTables)) // three of the sorted store, and two halves of each of two others
 	defer cache.Unref()
 	sorted, err := pebble.Open(filepath.Join(tmp, "told"), &pebble.Options{
 		// Written once and read once, in order: merging the flushed tables while reading is all the sorting it takes.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/farcall/farcall/processor/alert"
@@ -31,7 +30,7 @@ func BenchmarkSighting(b *testing.B) {
 		{"never seen", 0, func(i int) int { return i }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			cache := pebble.NewCache(64 << 20) // a process's, by default
+			cache := state.NewCache(64<<20, 16<<20) // a process's, by default
 			defer cache.Unref()
 			store, err := state.Open("state", state.Options{FS: vfs.NewMem(), Cache: cache})
 			if err != nil {
