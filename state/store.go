@@ -134,7 +134,8 @@ type Store struct {
 	meta    Meta
 	hasMeta bool
 	overlay map[string][]byte // nil value: deleted
-	reader  *pebble.Iterator  // of Get, between two writes; nil until it is needed
+	reader  *pebble.Iterator  // of Get; nil until it is needed
+	reads   int               // Gets of the reader
 
 	unflushed int
 	flushing  <-chan struct{}
@@ -304,7 +305,7 @@ func (s *Store) Meta() (Meta, bool) { return s.meta, s.hasMeta }
 func (s *Store) SetMeta(m Meta) { s.Set(metaKey, m.append(nil)) }
 
 // Get implements View.
-func (s *Store) Get(key []byte) ([]byte, error) {
+func (s *Store) Get(key []byte) (value []byte, err error) {
 	if v, ok := s.overlay[string(key)]; ok {
 		return v, nil
 	}
@@ -314,7 +315,10 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read state row: %w", s.noted(err))
 		}
-		s.reader = it
+		s.reader, s.reads = it, 0
+	}
+	if s.reads++; s.reads >= maxReads {
+		defer func() { err = errors.Join(err, s.release()) }()
 	}
 	if s.reader.SeekPrefixGE(key) && bytes.Equal(s.reader.Key(), key) {
 		v, err := s.reader.ValueAndErr()
@@ -328,6 +332,9 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 	}
 	return nil, nil
 }
+
+// maxReads is how many rows one reader reads. It keeps all memtables of its time, flushed or not, and what they take of the cache.
+const maxReads = 64
 
 // release lets go of what Get reads from, which does not see what is written after it and keeps what was deleted.
 func (s *Store) release() error {
@@ -519,7 +526,7 @@ func (s *Store) Apply(rows []Row, pos Position) error {
 	s.pos, s.known = pos, true
 	s.unflushed += max(1, len(rows)) // a position alone counts too
 	if meta {
-		return s.loadMeta()
+		return errors.Join(s.loadMeta(), s.release())
 	}
 	return nil
 }
