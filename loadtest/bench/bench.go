@@ -25,8 +25,8 @@ type bench struct {
 	brokers     []string
 	cl          *kgo.Client
 	adm         *kadm.Client
-	peers       *peers // nil where they can't be run
-	installed   int    // how many installations there were
+	streams     *streams // nil where they can't be run
+	installed   int      // how many installations there were
 	// ownPartitions are those of farcall's topics between the stages, and of the peers'.
 	ownPartitions int
 	out           io.Writer
@@ -164,15 +164,6 @@ func (b *bench) remove(ctx context.Context, of func(topic string) bool) error {
 	}
 	resp, err := b.adm.DeleteTopics(ctx, names...)
 	return errors.Join(err, resp.Error())
-}
-
-// read gives every committed record of a topic to each. Nobody may write to it any more.
-func (b *bench) read(ctx context.Context, topic string, each func(r *kgo.Record)) error {
-	return b.readFrom(ctx, topic, func(int64) int64 { return 0 }, func(r *kgo.Record) {
-		if !r.Attrs.IsControl() {
-			each(r)
-		}
-	})
 }
 
 // readFrom gives the records of a topic to each, markers too, from an offset that follows from the end of the partition.

@@ -91,21 +91,6 @@ func TestRowsOfTheLoad(t *testing.T) {
 	if _, err := fmt.Sscanf(strings.Split(up.lines()[0], "\t")[3], "%d", &n); err != nil || n < 330 || n > 390 {
 		t.Errorf("%d principals are estimated, of 360", n)
 	}
-	row := append(append([]byte{1, 1, 2}, "DE"...), up[where{"iam:CreateUser", 7200, "DE"}].bytes()...)
-	found := 0
-	if err := cells(row, func(place string, b []byte) {
-		found++
-		if line := (where{"iam:CreateUser", 7200, place}).line(b); line != up.lines()[0] {
-			t.Errorf("a row with that cell reads as %s", line)
-		}
-	}); err != nil || found != 1 {
-		t.Errorf("%d cells: %v", found, err)
-	}
-	for cut := range row {
-		if err := cells(row[:cut], func(string, []byte) {}); err == nil {
-			t.Errorf("a row of the first %d bytes was taken", cut)
-		}
-	}
 }
 
 // TestCompare: every difference is found, and equal rows are no difference.

@@ -225,7 +225,7 @@ func (b *bench) catchUp(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	got, err := farcallLines(ctx, b, i.names.DetectChangelog)
+	got, err := farcallLines(ctx, b, i)
 	if err != nil {
 		return err
 	}

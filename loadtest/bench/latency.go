@@ -84,7 +84,7 @@ func (b *bench) peerAlerts(job, raw string) *alerting {
 	id := fmt.Sprint(job, b.installed)
 	return &alerting{
 		name: "Kafka Streams, " + job, raw: raw, group: id, alerts: id + ".alerts",
-		start: func() (*process, error) { return b.peers.start(b, job, id, raw, commitInterval) },
+		start: func() (*process, error) { return b.streams.start(b, job, id, raw, commitInterval) },
 		remove: func(ctx context.Context) error {
 			return b.remove(ctx, func(t string) bool { return strings.HasPrefix(t, id+"-") || strings.HasPrefix(t, id+".") })
 		},
@@ -123,7 +123,7 @@ func (p *paced) quantile(q float64) time.Duration {
 func (b *bench) latency(ctx context.Context, o options) error {
 	var all []paced
 	systems := []string{"farcall"}
-	if b.peers != nil {
+	if b.streams != nil {
 		systems = append(systems, "dsl", "papi")
 	}
 	for _, name := range systems {

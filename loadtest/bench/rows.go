@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -15,9 +16,9 @@ import (
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/farcall/farcall/loadtest/generate"
+	"github.com/farcall/farcall/loadtest/peers"
 )
 
 // All systems must come to the same distributions, and to those that the load has: lines of
@@ -139,76 +140,13 @@ func (t truth) lines() []string {
 	return lines
 }
 
-// farcallLines are the cells in farcall's changelog of detect. Rows of all methods together are left out.
-func farcallLines(ctx context.Context, b *bench, changelog string) ([]string, error) {
-	rows := map[string][]byte{}
-	if err := b.read(ctx, changelog, func(r *kgo.Record) {
-		switch key := string(r.Key); {
-		case key[0] != 'w' || strings.HasPrefix(key, "w*\x00"):
-		case r.Value == nil:
-			delete(rows, key)
-		default:
-			rows[key] = slices.Clone(r.Value)
-		}
-	}); err != nil {
+// farcallLines are the cells in the changelog of detect of an installation that has stopped.
+func farcallLines(ctx context.Context, b *bench, i *installation) ([]string, error) {
+	var rows bytes.Buffer
+	if err := peers.Rows(ctx, b.brokers, i.prefix, &rows); err != nil {
 		return nil, err
 	}
-	var lines []string
-	for key, row := range rows {
-		method, rest, ok := strings.Cut(key[1:], "\x00")
-		if !ok || len(rest) != 9 {
-			return nil, fmt.Errorf("%s: key %q", changelog, key)
-		}
-		w := where{method: method, pane: int64(binary.BigEndian.Uint64([]byte(rest)) ^ 1<<63)}
-		err := cells(row, func(place string, b []byte) {
-			w.place = place
-			lines = append(lines, w.line(b))
-		})
-		if err != nil {
-			return nil, fmt.Errorf("%s: row %q: %w", changelog, key, err)
-		}
-	}
-	slices.Sort(lines)
-	return lines, nil
-}
-
-var errShort = errors.New("ends early")
-
-// cells takes a pane row apart.
-func cells(row []byte, each func(place string, b []byte)) error {
-	if len(row) == 0 || row[0] != 1 {
-		return errors.New("is not of version 1")
-	}
-	row = row[1:]
-	number := func() int {
-		v, n := binary.Uvarint(row)
-		if n <= 0 || v > 1<<20 {
-			return -1
-		}
-		row = row[n:]
-		return int(v)
-	}
-	for left := number(); left != 0; left-- {
-		n := number()
-		if left < 0 || n < 0 || n+1 > len(row) {
-			return errShort
-		}
-		place := string(row[:n])
-		row = row[n:]
-		size := 1 + 8*int(row[0])
-		if row[0] == 0xff {
-			size = 1 + 2*counterBits/8
-		}
-		if size > len(row) {
-			return errShort
-		}
-		each(place, row[:size])
-		row = row[size:]
-	}
-	if len(row) > 0 {
-		return errors.New("is too long")
-	}
-	return nil
+	return slices.Collect(strings.FieldsFuncSeq(rows.String(), func(r rune) bool { return r == '\n' })), nil
 }
 
 // fileLines reads the lines that a peer wrote.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/farcall/farcall/loadtest/peers"
 	"github.com/farcall/farcall/topics"
 )
 
@@ -46,9 +47,9 @@ func (b *bench) systems() []system {
 		{"farcall, route and detect", "detect", farcall("route", "detect")},
 		{"**farcall, all stages**", "all", farcall("route", "detect", "triage")},
 	}
-	if b.peers != nil {
-		s = append(s, system{"Kafka Streams, DSL", "dsl", b.peers.job("dsl")}, system{"Kafka Streams, Processor API, telling once", "papi",
-			b.peers.job("papi")})
+	if b.streams != nil {
+		s = append(s, system{"Kafka Streams, DSL", "dsl", b.streams.job("dsl")}, system{"Kafka Streams, Processor API, telling once", "papi",
+			b.streams.job("papi")})
 	}
 	return s
 }
@@ -165,7 +166,7 @@ func (b *bench) farcall(ctx context.Context, f *filled, settings map[string]stri
 	}
 	s.telling = float64(f.events) / float64(s.told)
 	if len(stages) > 1 {
-		got, err := farcallLines(ctx, b, i.names.DetectChangelog)
+		got, err := farcallLines(ctx, b, i)
 		if err := errors.Join(err, compare(f.want, got)); err != nil {
 			return s, fmt.Errorf("farcall's rows: %w", err)
 		}
@@ -189,15 +190,15 @@ func (b *bench) follow(ctx context.Context, p *process, steps []step) (s sample,
 	return s, err
 }
 
-// peers are the Kafka Streams jobs of loadtest/peers/kafka-streams.
-type peers struct{ folder, places string }
+// streams are the Kafka Streams jobs of loadtest/peers/kafka-streams.
+type streams struct{ folder, places string }
 
 // peersFolder is where they are, from the root of the module.
 const peersFolder = "loadtest/peers/kafka-streams"
 
-// readyPeers builds the peers, if this machine has what that needs, and else says why not.
+// readyPeers builds the Kafka Streams jobs, if this machine has what that needs, and else says why not.
 func (b *bench) readyPeers(ctx context.Context, root string) (why string, err error) {
-	p := &peers{folder: filepath.Join(root, peersFolder), places: filepath.Join(b.dir, "places.tsv")}
+	p := &streams{folder: filepath.Join(root, peersFolder), places: filepath.Join(b.dir, "places.tsv")}
 	if _, err := os.Stat(filepath.Join(p.folder, "pom.xml")); err != nil {
 		return "there is no " + peersFolder, nil
 	}
@@ -211,26 +212,24 @@ func (b *bench) readyPeers(ctx context.Context, root string) (why string, err er
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the Kafka Streams jobs: %w\n%s", err, out)
 	}
-	list := exec.CommandContext(ctx, "go", "run", "./loadtest/peers/cmd/peers", "places")
-	list.Dir = root
-	places, err := list.Output()
+	places, err := os.Create(p.places)
 	if err != nil {
-		return "", fmt.Errorf("list of places for the Kafka Streams jobs: %w", err)
-	}
-	if err := os.WriteFile(p.places, places, 0o644); err != nil {
 		return "", err
 	}
-	b.peers = p
+	if err := errors.Join(peers.WritePlaces(places), places.Close()); err != nil {
+		return "", fmt.Errorf("list of places for the Kafka Streams jobs: %w", err)
+	}
+	b.streams = p
 	return "", nil
 }
 
-func (p *peers) command(args ...string) *exec.Cmd {
+func (p *streams) command(args ...string) *exec.Cmd {
 	return exec.Command("java", append([]string{"@" + filepath.Join(p.folder, "jvm.options"), "-jar", filepath.Join(p.folder, "target",
 		"peer.jar")}, args...)...)
 }
 
 // start runs a job that commits so often.
-func (p *peers) start(b *bench, job, id, raw string, commit time.Duration) (*process, error) {
+func (p *streams) start(b *bench, job, id, raw string, commit time.Duration) (*process, error) {
 	return start(p.command("--job", job, "--brokers", strings.Join(b.brokers, ","), "--raw", raw, "--application-id", id, "--state-dir",
 		filepath.Join(b.dir, id), "--places", p.places,
 		"--threads", fmt.Sprint(runtime.NumCPU()), "--partitions", fmt.Sprint(b.ownPartitions), "--commit-ms", fmt.Sprint(commit.Milliseconds())))
@@ -251,7 +250,7 @@ const (
 )
 
 // job measures one of the jobs, whose rows must be those of the load.
-func (p *peers) job(name string) func(ctx context.Context, b *bench, f *filled) (sample, error) {
+func (p *streams) job(name string) func(ctx context.Context, b *bench, f *filled) (sample, error) {
 	return func(ctx context.Context, b *bench, f *filled) (s sample, err error) {
 		b.installed++
 		id := fmt.Sprint(name, b.installed)
