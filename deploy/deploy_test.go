@@ -479,14 +479,19 @@ func TestRules(t *testing.T) {
 			if r.Labels["severity"] == "" || r.Annotations["summary"] == "" || r.Annotations["runbook"] != "RUNBOOK.md#"+strings.ToLower(r.Alert) {
 				t.Errorf("%s: %v %v", r.Alert, r.Labels, r.Annotations)
 			}
-			asked := regexp.MustCompile(`(farcall_[a-z_]+)(?:\{([a-z_]+)!?=)?`).FindAllStringSubmatch(r.Expr, -1)
+			asked := regexp.MustCompile(`(farcall_[a-z_]+)(?:\{([^}]*)\})?`).FindAllStringSubmatch(r.Expr, -1)
 			if len(asked) == 0 {
 				t.Errorf("%s asks for nothing: %s", r.Alert, r.Expr)
 			}
 			for _, a := range asked {
 				has, ok := labels[strings.TrimSuffix(a[1], "_bucket")]
-				if !ok || a[2] != "" && !slices.Contains(strings.Split(has, ","), a[2]) {
-					t.Errorf("%s asks for %s, which has the labels %q", r.Alert, a[0], has)
+				if !ok {
+					t.Errorf("%s asks for %s, which there is not", r.Alert, a[1])
+				}
+				for _, label := range regexp.MustCompile(`([a-z_]+)(?:=|!=|=~|!~)"`).FindAllStringSubmatch(a[2], -1) {
+					if !slices.Contains(strings.Split(has, ","), label[1]) {
+						t.Errorf("%s asks for %s, which has the labels %q", r.Alert, a[0], has)
+					}
 				}
 			}
 		}

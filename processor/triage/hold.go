@@ -111,7 +111,7 @@ type held struct {
 	lead        topics.Anomaly
 }
 
-const capVersion = 1
+const capVersion = 2
 
 func (b *bucket) append(d []byte) []byte {
 	d = append(d, capVersion)
@@ -140,7 +140,12 @@ func (b *bucket) decode(d []byte) error {
 		return fmt.Errorf("%w: cap version %d, this build knows up to %d", state.ErrFormat, d[0], capVersion)
 	}
 	r := rowReader{b: d[1:]}
-	for _, n := range [...]*int64{&b.tokens, &b.at, &b.window, &b.heldAll, &b.told, &b.version} {
+	score := int64(0)
+	fields := []*int64{&b.tokens, &b.at, &b.window, &b.heldAll, &b.told, &b.version}
+	if d[0] == 1 { // which did not know what a roll-up had told, nor the strongest alert but by its id
+		fields = []*int64{&b.tokens, &b.at, &b.window, &b.heldAll, &b.version, &score}
+	}
+	for _, n := range fields {
 		*n = r.number()
 	}
 	b.held = map[alert.Severity]int64{}
@@ -148,7 +153,10 @@ func (b *bucket) decode(d []byte) error {
 		b.held[s] = r.number()
 	}
 	h := &b.strongest
-	if h.id = r.text(); h.id == "" {
+	if h.id = r.text(); d[0] == 1 {
+		h.id, b.told = "", b.heldAll // the next alert that is held back takes its place
+	}
+	if h.id == "" {
 		return r.end("cap")
 	}
 	h.score, h.first, h.last, h.outcome = r.number(), r.number(), r.number(), topics.Outcome(r.byte())
