@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -76,6 +77,27 @@ type member struct {
 	ended  chan error
 }
 
+// socket gives the pipe of the embedded broker's network the errors of a socket: a client goes on
+// after net.ErrClosed, while it takes the pipe's own io.ErrClosedPipe for something that will not pass.
+type socket struct{ net.Conn }
+
+func (s socket) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	return n, asSocket(err)
+}
+
+func (s socket) Write(b []byte) (int, error) {
+	n, err := s.Conn.Write(b)
+	return n, asSocket(err)
+}
+
+func asSocket(err error) error {
+	if errors.Is(err, io.ErrClosedPipe) {
+		return net.ErrClosed
+	}
+	return err
+}
+
 func (m *member) set(cut bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -116,7 +138,7 @@ func (w *world) start(disk *vfs.MemFS) {
 			return nil, &net.OpError{Op: "dial", Net: network, Err: errors.New("the network is cut")}
 		}
 		m.conns[c] = true
-		return c, nil
+		return socket{c}, nil
 	}
 	metrics := stream.NewMetrics()
 	s := stream.Stages{
