@@ -59,3 +59,26 @@ func Kinds() []Kind {
 	}
 	return kinds
 }
+
+// Counts says how many addresses were of each kind.
+type Counts [kindCount]int64
+
+// Sub is what was counted since it was d.
+func (c *Counts) Sub(d *Counts) *Counts {
+	var r Counts
+	for k := range c {
+		r[k] = c[k] - d[k]
+	}
+	return &r
+}
+
+// ByName are the counts that are not zero, by the names of their kinds.
+func (c *Counts) ByName() map[string]int64 {
+	m := map[string]int64{}
+	for k, n := range c {
+		if n != 0 {
+			m[Kind(k).String()] = n
+		}
+	}
+	return m
+}

@@ -197,8 +197,9 @@ var mayImport = map[string][]string{
 // ownMeasure says which files of loadtest may use which packages of the program, and why. What looks at farcall from outside must not
 // share its code; what measures a part of it needs that part.
 var ownMeasure = map[string]permission{
-	"loadtest/bench/limit.go":            {[]string{"processor/cloudtrail"}, "the least that a correct consumer does: farcall's decoder in a bare consumer"},
-	"loadtest/generate/generate_test.go": {[]string{"processor/cloudtrail", "processor/geo"}, "what the generator says is in a record must be what farcall finds there"},
+	"loadtest/bench/limit.go":               {[]string{"processor/cloudtrail"}, "the least that a correct consumer does: farcall's decoder in a bare consumer"},
+	"loadtest/generate/generate_test.go":    {[]string{"processor/cloudtrail", "processor/geo"}, "what the generator says is in a record must be what farcall finds there"},
+	"loadtest/generate/route_bench_test.go": {[]string{"processor/geo", "processor/route"}, "what route costs with the load that everything is measured with"},
 }
 
 type permission struct {

@@ -1,14 +1,12 @@
 package route
 
 import (
-	"github.com/cespare/xxhash/v2"
-
 	"github.com/farcall/farcall/processor/cloudtrail"
 	"github.com/farcall/farcall/topics"
 )
 
 // pulses remembers of which accounts and regions a sign of life was told, and in which panes. Like told it may forget at any time.
-// It takes one look for an event, whatever its pane: this is the only thing that route asks of every event, ignored ones too.
+// It takes one look for an event, whatever its pane: it is asked of ignored events too.
 type pulses map[uint64]beaten
 
 // beaten is which of the last 64 panes were told: bit i stands for newest − i, by the numbers of the panes.
@@ -48,7 +46,7 @@ func (t *Task) pulse(e *cloudtrail.Event, pane int64) {
 	account := e.Account()
 	t.hashed = append(append(t.hashed[:0], account...), 0)
 	t.hashed = append(t.hashed, e.AWSRegion...)
-	if !t.pulses.first(xxhash.Sum64(t.hashed), pane/t.pane) {
+	if !t.pulses.first(hash(t.hashed), pane/t.pane) {
 		return
 	}
 	p := topics.Pulse{Account: account, Region: e.AWSRegion, Topic: t.raw.Source.Topic, Partition: t.raw.Source.Partition, Pane: pane, EventTime: e.TimeMillis}

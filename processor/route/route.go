@@ -4,11 +4,10 @@
 package route
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/cespare/xxhash/v2"
 
 	"github.com/farcall/farcall/processor/cloudtrail"
 	"github.com/farcall/farcall/processor/geo"
@@ -72,13 +71,13 @@ type Stats struct {
 	Skipped   map[string]int64 // by kind: recognised, but not events
 	Refused   map[string]int64 // by reason: dead letters
 	Ignored   map[string]int64 // by rule
-	Places    map[string]int64 // events by kind of source address
-	NoPlace   map[string]int64 // events without a place, by kind
+	Places    geo.Counts       // events by kind of source address
+	NoPlace   geo.Counts       // those without a place
 }
 
 // NewStats returns counters at zero.
 func NewStats() *Stats {
-	return &Stats{Skipped: map[string]int64{}, Refused: map[string]int64{}, Ignored: map[string]int64{}, Places: map[string]int64{}, NoPlace: map[string]int64{}}
+	return &Stats{Skipped: map[string]int64{}, Refused: map[string]int64{}, Ignored: map[string]int64{}}
 }
 
 // Task is route for one raw partition. It is not safe for concurrent use. After a transaction that aborted it must be
@@ -90,11 +89,14 @@ type Task struct {
 	dec     *cloudtrail.Decoder
 	look    *geo.Lookup
 	rules   []compiled
+	recent  recent
 	visits  *told
 	seen    *told
 	pulses  pulses
 	clients clients
 	horizon int64
+	skew    int64 // milliseconds
+	clock   int64 // the latest that now said, Unix milliseconds
 	stats   *Stats
 
 	raw  *Raw
@@ -111,7 +113,7 @@ type Task struct {
 // NewTask makes the task of a raw partition whose stream time is horizon, in Unix milliseconds, 0 for a fresh one.
 func NewTask(cfg Config, locator *geo.Locator, now func() time.Time, horizon int64, stats *Stats) (*Task, error) {
 	t := &Task{
-		cfg: cfg, pane: int64(cfg.Pane / time.Second), now: now, dec: cloudtrail.NewDecoder(cfg.Limits),
+		cfg: cfg, pane: int64(cfg.Pane / time.Second), skew: cfg.Skew.Milliseconds(), now: now, dec: cloudtrail.NewDecoder(cfg.Limits),
 		look: locator.NewLookup(), horizon: horizon, stats: stats,
 		visits: newTold(cfg.MemoryEntries), seen: newTold(cfg.MemoryEntries), clients: clients{}, pulses: pulses{},
 	}
@@ -168,44 +170,88 @@ func (t *Task) deadLetter(reason, detail string, at int64, raw []byte) {
 // Event implements cloudtrail.Handler.
 func (t *Task) Event(e *cloudtrail.Event) {
 	t.stats.Events++
-	latest := t.now().UnixMilli()
-	if ts := t.raw.Timestamp; ts > 0 && ts < latest {
-		latest = ts
-	}
-	if latest += t.cfg.Skew.Milliseconds(); e.TimeMillis > latest {
+	if ahead := t.ahead(e.TimeMillis); ahead > 0 {
 		t.deadLetter(ReasonFuture, fmt.Sprintf("eventTime %s lies %s ahead of the record's own time", e.EventTime,
-			(time.Duration(e.TimeMillis-latest)*time.Millisecond+t.cfg.Skew).Round(time.Second)), e.Offset, e.Raw)
+			(time.Duration(ahead)*time.Millisecond).Round(time.Second)), e.Offset, e.Raw)
 		return
 	}
 	t.fine = true
 	sec := e.TimeMillis / 1000
 	pane := sec - ((sec%t.pane)+t.pane)%t.pane
-	if t.cfg.Pulses { // of what is ignored too: whoever is not judged is alive all the same
-		t.pulse(e, pane)
-	}
 	t.method = e.AppendMethod(t.method[:0])
 	t.principal = e.AppendPrincipal(t.principal[:0])
-	if rule := t.ignored(e); rule != "" {
-		t.stats.Ignored[rule]++
-		return
-	}
-	t.horizon = max(t.horizon, e.TimeMillis)
 	place := t.look.Locate(e.SourceIPAddress)
-	kind := place.Kind.String()
-	t.stats.Places[kind]++
-	if place.Name == "" {
-		t.stats.NoPlace[kind]++
-		return
-	}
 	outcome := topics.Allowed
 	if e.Denied() {
 		outcome = topics.Denied
 	}
+	whole := t.whole(e, pane, &place, outcome)
+	known := t.recent.has(whole)
+	if !known && t.cfg.Pulses { // of what is ignored too: whoever is not judged is alive all the same
+		t.pulse(e, pane)
+	}
+	if !known {
+		if rule := t.ignored(e); rule != "" {
+			t.stats.Ignored[rule]++
+			return
+		}
+	}
+	t.horizon = max(t.horizon, e.TimeMillis)
+	t.stats.Places[place.Kind]++
+	switch {
+	case place.Name == "":
+		t.stats.NoPlace[place.Kind]++
+	case known:
+		t.stats.Repeats++
+	default:
+		t.tell(e, pane, &place, outcome)
+	}
+	t.recent.add(whole)
+}
+
+// ahead is how far, in milliseconds, an event lies ahead of the clock, or of its record if that is older; 0 if it is not
+// further than the skew. The clock is read again only where what it last said is not enough.
+func (t *Task) ahead(at int64) int64 {
+	if at-t.skew > t.clock {
+		t.clock = t.now().UnixMilli()
+	}
+	latest := t.clock
+	if ts := t.raw.Timestamp; ts > 0 && ts < latest {
+		latest = ts
+	}
+	if at-t.skew > latest {
+		return at - latest
+	}
+	return 0
+}
+
+// whole is the hash of everything that decides what is told of an event: of two with the same, the second tells nothing.
+func (t *Task) whole(e *cloudtrail.Event, pane int64, place *geo.Place, outcome topics.Outcome) uint64 {
+	b := binary.LittleEndian.AppendUint64(t.hashed[:0], uint64(pane))
+	b = append(b, byte(outcome), byte(place.Kind))
+	b = append(append(b, t.method...), 0)
+	b = append(append(b, t.principal...), 0)
+	b = append(append(b, place.Name...), 0)
+	b = append(append(b, place.Network...), 0)
+	b = append(append(b, t.clients.name(e.UserAgent)...), 0)
+	b = append(append(b, longTerm(e.UserIdentity.AccessKeyID)...), 0)
+	b = append(append(b, e.Account()...), 0)
+	b = append(append(b, e.AWSRegion...), 0)
+	if len(t.rules) > 0 { // they look at more
+		b = append(append(b, e.EventCategory...), 0)
+		b = append(b, e.SourceIPAddress...)
+	}
+	t.hashed = b
+	return hash(b)
+}
+
+// tell tells what of an event was not told yet.
+func (t *Task) tell(e *cloudtrail.Event, pane int64, place *geo.Place, outcome topics.Outcome) {
 	scope := ""
 	if t.cfg.Scope == "account" {
 		scope = e.Account()
 	}
-	sighted := t.firstSighting(e, pane, &place)
+	sighted := t.firstSighting(e, pane, place)
 	first := t.firstVisit(scope, t.method, place.Name, pane, outcome)
 	if !first {
 		t.stats.Repeats++
@@ -213,7 +259,7 @@ func (t *Task) Event(e *cloudtrail.Event) {
 	if !sighted && !first {
 		return
 	}
-	v := t.visit(e, scope, pane, &place, outcome)
+	v := t.visit(e, scope, pane, place, outcome)
 	t.buf = v.Append(t.buf[:0])
 	if len(t.buf) > topics.MaxVisitBytes {
 		if first {
@@ -243,7 +289,7 @@ func (t *Task) firstVisit(scope string, method []byte, place string, pane int64,
 	t.hashed = append(append(t.hashed, method...), 0)
 	t.hashed = append(append(t.hashed, place...), 0)
 	t.hashed = append(t.hashed, t.principal...)
-	return t.visits.first(pane, xxhash.Sum64(t.hashed))
+	return t.visits.first(pane, hash(t.hashed))
 }
 
 func (t *Task) ignored(e *cloudtrail.Event) string {
@@ -277,7 +323,7 @@ func (t *Task) firstSighting(e *cloudtrail.Event, pane int64, place *geo.Place) 
 	t.hashed = append(append(t.hashed, 0), place.Network...)
 	t.hashed = append(append(t.hashed, 0), t.clients.name(e.UserAgent)...)
 	t.hashed = append(append(t.hashed, 0), longTerm(e.UserIdentity.AccessKeyID)...)
-	return t.seen.first(pane, xxhash.Sum64(t.hashed))
+	return t.seen.first(pane, hash(t.hashed))
 }
 
 // longTerm is a key that belongs to a user; those of sessions change with every session.

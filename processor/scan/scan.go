@@ -320,8 +320,10 @@ func (s *Summary) merge(sh *shard) {
 	into(a.Skipped, b.Skipped)
 	into(a.Refused, b.Refused)
 	into(a.Ignored, b.Ignored)
-	into(a.Places, b.Places)
-	into(a.NoPlace, b.NoPlace)
+	for k := range b.Places {
+		a.Places[k] += b.Places[k]
+		a.NoPlace[k] += b.NoPlace[k]
+	}
 	for _, b := range sh.bad {
 		s.bad(b)
 	}

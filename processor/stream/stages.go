@@ -44,7 +44,7 @@ func (s Stages) Build() []Stage {
 
 func (s Stages) route() Stage {
 	return Stage{
-		Name: "route", Inputs: s.Raw, Start: s.Start, OutOfRange: s.OutOfRange,
+		Name: "route", Inputs: s.Raw, Start: s.Start, OutOfRange: s.OutOfRange, Recycle: true,
 		Open: func(i TaskInfo) (Task, error) {
 			stats := route.NewStats()
 			t, err := route.NewTask(s.Route, s.Locator, s.Now, i.StreamTime, stats)
@@ -116,8 +116,13 @@ func (t *routeTask) Flush() error {
 			}
 		}
 	}
-	delta(now.Places, was.Places, func(k string, n float64) { m.Events.WithLabelValues(k).Add(n) })
-	delta(now.NoPlace, was.NoPlace, func(k string, n float64) { m.Dropped.WithLabelValues("route", "no_place_"+k).Add(n) })
+	for k, n := range now.Places.Sub(&was.Places).ByName() {
+		m.Events.WithLabelValues(k).Add(float64(n))
+	}
+	for k, n := range now.NoPlace.Sub(&was.NoPlace).ByName() {
+		m.Dropped.WithLabelValues("route", "no_place_"+k).Add(float64(n))
+	}
+	was.Places, was.NoPlace = now.Places, now.NoPlace
 	delta(now.Ignored, was.Ignored, func(k string, n float64) { m.Dropped.WithLabelValues("route", "ignored_"+k).Add(n) })
 	delta(now.Skipped, was.Skipped, func(k string, n float64) { m.Dropped.WithLabelValues("route", "skipped_"+k).Add(n) })
 	m.Told.WithLabelValues("visit").Add(float64(now.Visits - was.Visits))

@@ -39,6 +39,8 @@ type Stage struct {
 	OutOfRange OutOfRange
 	// Partitions that the inputs have for ever; 0 for topics that may grow.
 	Partitions int32
+	// Recycle says that tasks keep nothing of a record that they have processed, its topic's name aside: its memory is used again.
+	Recycle bool
 	// Open makes the task of one partition.
 	Open func(TaskInfo) (Task, error)
 }

@@ -244,6 +244,9 @@ func (w *worker) client(ctx context.Context) (*kgo.GroupTransactSession, error) 
 		kgo.AdjustFetchOffsetsFn(w.onOffsets),
 		kgo.WithContext(ctx),
 	)
+	if w.stage.Recycle {
+		opts = append(opts, kgo.WithPools(&pools{}))
+	}
 	return kgo.NewGroupTransactSession(opts...)
 }
 
@@ -765,7 +768,11 @@ func (w *worker) process(fs kgo.Fetches, n int) error {
 	if len(errs) == 0 && len(found) > 0 {
 		return w.recoverPanics(found)
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil || !w.stage.Recycle {
+		return err
+	}
+	fs.EachRecord((*kgo.Record).Recycle)
+	return nil
 }
 
 // feed gives records to a task. A record whose processing panics is returned.

@@ -169,7 +169,7 @@ func summarise(w io.Writer, s *scan.Summary, build string, threshold float64) {
 		}
 		fmt.Fprintf(w, "%-9s %s\n", title, strings.Join(parts, ", "))
 	}
-	list("no place", st.NoPlace)
+	list("no place", st.NoPlace.ByName())
 	list("skipped", st.Skipped)
 	list("ignored", st.Ignored)
 	list("refused", st.Refused)
