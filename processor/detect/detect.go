@@ -75,6 +75,8 @@ type Task struct {
 
 	windows map[string]*window
 	lru     *list.List
+	cached  int       // entries of all windows, as last counted
+	asked   []*window // since then
 	touched []*window
 	tally   []topics.PlaceCount
 	names   map[string]string
@@ -299,14 +301,5 @@ func (t *Task) Flush() {
 	}
 	t.touched = t.touched[:0]
 	t.silence.flush(t.view)
-	cost := 0
-	for e := t.lru.Front(); e != nil; {
-		w := e.Value.(*window)
-		next := e.Next()
-		if cost += w.cost + len(w.places) + len(w.rows) + 16; cost > t.cfg.CacheEntries {
-			t.lru.Remove(e)
-			delete(t.windows, string(w.method))
-		}
-		e = next
-	}
+	t.trim()
 }

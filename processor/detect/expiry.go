@@ -88,6 +88,7 @@ func (t *Task) expire(limit int64) error {
 			}
 			w.panes = slices.Delete(w.panes, 0, n)
 			w.cost -= n
+			t.weigh(w)
 			if len(w.panes) > 0 { // maybe a row that is not stored yet
 				t.expiry.enlist(method, w.panes[0])
 			}

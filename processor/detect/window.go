@@ -20,8 +20,10 @@ type window struct {
 	panes  []int64 // sorted: panes with a row, also those that left the window but not yet the store
 	rows   map[int64]*state.PaneRow
 	seen   state.SeenRow
-	cost   int // entries, for the cache's bound
+	cost   int // entries of byPrincipal and panes
+	weight int // entries, as the cache last counted them
 	used   *list.Element
+	asked  bool // since the cache last counted
 	dirty  bool
 }
 
@@ -205,7 +207,33 @@ func (t *Task) window(method []byte) (*window, error) {
 	} else {
 		t.lru.MoveToFront(w.used)
 	}
+	if !w.asked {
+		w.asked = true
+		t.asked = append(t.asked, w)
+	}
 	return w, t.slide(w)
+}
+
+// weigh brings the size of the cache up to what a window holds now.
+func (t *Task) weigh(w *window) {
+	n := w.cost + len(w.places) + len(w.rows) + 16
+	t.cached += n - w.weight
+	w.weight = n
+}
+
+// trim takes the windows that were asked for least recently out of the cache, down to its bound.
+func (t *Task) trim() {
+	for _, w := range t.asked {
+		t.weigh(w)
+		w.asked = false
+	}
+	clear(t.asked)
+	t.asked = t.asked[:0]
+	for t.cached > t.cfg.CacheEntries {
+		w := t.lru.Remove(t.lru.Back()).(*window)
+		t.cached -= w.weight
+		delete(t.windows, string(w.method))
+	}
 }
 
 // fill reads a method's rows: one short scan, since rows are keyed by method first.

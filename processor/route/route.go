@@ -104,7 +104,7 @@ type Task struct {
 	fine bool // something of the record is no dead letter
 	dead bool // something is one
 	// scratch
-	method, principal, hashed, buf, more []byte
+	method, principal, hashed, key, buf, more []byte
 	resources                            []string
 	told                                 topics.Visit
 	subject                              subject
@@ -274,7 +274,8 @@ func (t *Task) tell(e *cloudtrail.Event, pane int64, place *geo.Place, outcome t
 		return
 	}
 	t.stats.Visits++
-	t.out.Visit(v.Key(), t.buf)
+	t.key = topics.AppendMethodKey(t.key[:0], v.Scope, v.Method)
+	t.out.Visit(t.key, t.buf)
 	// Who is where is a question about the organisation, whatever methods are counted in.
 	if t.firstVisit("", anyMethod, place.Name, pane, outcome) {
 		t.tellPresence(v)

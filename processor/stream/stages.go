@@ -61,6 +61,7 @@ type routeTask struct {
 	stats *route.Stats
 	told  route.Stats // what the metrics know of stats
 	out   *Output
+	raw   route.Raw         // that is processed
 	good  int64             // records, and not yet told to the breaker
 	last  topics.DeadLetter // without its value
 }
@@ -68,10 +69,11 @@ type routeTask struct {
 func (t *routeTask) Process(r *kgo.Record, out *Output) error {
 	t.out = out
 	t.good++
-	if t.Record(&route.Raw{
+	t.raw = route.Raw{
 		Source: topics.Source{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, Timestamp: r.Timestamp.UnixMilli(), Value: r.Value,
 		Imported: slices.ContainsFunc(r.Headers, func(h kgo.RecordHeader) bool { return h.Key == topics.HeaderImported }),
-	}, t) {
+	}
+	if t.Record(&t.raw, t) {
 		return nil
 	}
 	t.good--
@@ -85,19 +87,15 @@ func (t *routeTask) breaker(bad int64) error {
 	return t.s.Breaker.Note(t.topic, good, bad, &t.last)
 }
 
-func (t *routeTask) Visit(key, value []byte) { t.produce(t.s.Names.Visits, key, value) }
+func (t *routeTask) Visit(key, value []byte) { t.out.Tell(t.s.Names.Visits, key, value) }
 
-func (t *routeTask) Pulse(key, value []byte) { t.produce(t.s.Names.Visits, key, value) }
+func (t *routeTask) Pulse(key, value []byte) { t.out.Tell(t.s.Names.Visits, key, value) }
 
-func (t *routeTask) Sighting(key, value []byte) { t.produce(t.s.Names.Principals, key, value) }
+func (t *routeTask) Sighting(key, value []byte) { t.out.Tell(t.s.Names.Principals, key, value) }
 
 func (t *routeTask) DeadLetter(d *topics.DeadLetter) {
 	t.last = topics.DeadLetter{Reason: d.Reason, Detail: d.Detail, Source: d.Source}
 	t.out.DeadLetter(d)
-}
-
-func (t *routeTask) produce(topic string, key, value []byte) {
-	t.out.Produce(&kgo.Record{Topic: topic, Key: key, Value: append([]byte(nil), value...)})
 }
 
 func (t *routeTask) StreamTime() int64 { return t.Horizon() }

@@ -65,6 +65,7 @@ type partitionTask struct {
 	committed committedOffset
 	store     *state.Store
 	task      Task
+	out       Output
 	// next is the input position: the offset of the first record not processed. committedNext is that of the last commit.
 	next, committedNext int64
 	horizon             int64 // stream time of the last commit
@@ -333,7 +334,7 @@ func (t *partitionTask) close() error {
 }
 
 // stageRows brings the task's changes into the transaction.
-func (t *partitionTask) stageRows(out *Output) error {
+func (t *partitionTask) stageRows() error {
 	if err := t.task.Flush(); err != nil {
 		return err
 	}
@@ -342,13 +343,19 @@ func (t *partitionTask) stageRows(out *Output) error {
 	}
 	t.store.SetMeta(state.Meta{Input: t.next, StreamTime: t.task.StreamTime(), Fingerprint: t.w.stage.Fingerprint})
 	t.changelogNext = 0
+	acked := func(r *kgo.Record, err error) {
+		if err != nil {
+			t.w.acked(r, err)
+			return
+		}
+		t.produced.Lock()
+		t.changelogNext = max(t.changelogNext, r.Offset+1)
+		t.produced.Unlock()
+	}
 	for k, v := range t.store.Changes() {
-		r := &kgo.Record{Topic: t.w.stage.Changelog, Partition: t.id, Key: k, Value: v}
-		out.produce(r, func(r *kgo.Record) {
-			t.produced.Lock()
-			t.changelogNext = max(t.changelogNext, r.Offset+1)
-			t.produced.Unlock()
-		})
+		r := t.out.record()
+		r.Topic, r.Partition, r.Key, r.Value = t.w.stage.Changelog, t.id, k, v
+		t.w.produce(r, acked)
 	}
 	return nil
 }

@@ -49,7 +49,8 @@ type worker struct {
 	poison map[source]string
 	panics []time.Time
 
-	refused    atomic.Pointer[error] // first record of the transaction that the broker did not take
+	refused    atomic.Pointer[error]    // first record of the transaction that the broker did not take
+	promise    func(*kgo.Record, error) // acked, made once
 	inTxn      bool
 	rewound    bool // the last transaction aborted in this turn
 	txnBegan   time.Time
@@ -105,6 +106,7 @@ func newWorker(s Stage, number int, o Options) *worker {
 		stage: s, number: number, name: name, o: o, log: o.Log.With("stage", s.Name, "worker", number),
 		woken: make(chan struct{}, 1), poison: map[source]string{},
 	}
+	w.promise = w.acked
 	o.Metrics.add(w)
 	return w
 }
@@ -601,7 +603,7 @@ func (w *worker) skip(ctx context.Context, batch *kgo.ErrDecompressTooLarge) err
 	}
 	w.log.Error("a batch expands past the cap and will become a dead letter", "partition", t.partition.String(), "from", batch.Offset, "to", batch.NextOffset-1)
 	first := max(t.next, batch.Offset)
-	(&Output{w: w}).DeadLetter(&topics.DeadLetter{
+	t.out.DeadLetter(&topics.DeadLetter{
 		Stage: w.stage.Name, Reason: ReasonBatch, Last: batch.NextOffset - 1,
 		Detail: fmt.Sprintf("a batch that expands to more than %d bytes: its records, offsets %d to %d, were not read", maxBatchBytes, first, batch.NextOffset-1),
 		Source: topics.Source{Topic: batch.Topic, Partition: batch.Partition, Offset: first},
@@ -657,7 +659,7 @@ func (w *worker) settle(ctx context.Context, polled kgo.Fetches) error {
 			t = nil
 		}
 		if t == nil {
-			t = &partitionTask{partition: p, w: w}
+			t = &partitionTask{partition: p, w: w, out: Output{w: w}}
 			w.o.Metrics.phase(w.stage.Name, -1, assigned)
 			w.tasks[p] = t
 		}
@@ -777,7 +779,6 @@ func (w *worker) process(fs kgo.Fetches, n int) error {
 
 // feed gives records to a task. A record whose processing panics is returned.
 func (w *worker) feed(t *partitionTask, records []*kgo.Record) (bad *panicked, err error) {
-	out := &Output{w: w}
 	var at *kgo.Record
 	defer func() {
 		if p := recover(); p != nil {
@@ -791,11 +792,11 @@ func (w *worker) feed(t *partitionTask, records []*kgo.Record) (bad *panicked, e
 	for _, r := range records {
 		at = r
 		if why, ok := w.poison[source{t.partition, r.Offset}]; ok {
-			out.DeadLetter(&topics.DeadLetter{
+			t.out.DeadLetter(&topics.DeadLetter{
 				Stage: w.stage.Name, Reason: "panic", Detail: why, Value: r.Value,
 				Source: topics.Source{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset},
 			})
-		} else if err := t.task.Process(r, out); err != nil {
+		} else if err := t.task.Process(r, &t.out); err != nil {
 			return nil, fmt.Errorf("%s offset %d: %w", t.partition, r.Offset, err)
 		}
 		t.next = r.Offset + 1
@@ -833,7 +834,7 @@ func (w *worker) commit() error {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			if err := t.stageRows(&Output{w: w}); err != nil {
+			if err := t.stageRows(); err != nil {
 				errs <- fmt.Errorf("%s: %w", t.partition, err)
 			}
 		}()
@@ -938,26 +939,59 @@ func (w *worker) precommit(req *kmsg.TxnOffsetCommitRequest) error {
 	return nil
 }
 
-// Output collects what a task writes into the running transaction. It is safe for concurrent use.
-type Output struct{ w *worker }
+// Output collects what a task writes into the running transaction. It is not safe for concurrent use.
+type Output struct {
+	w *worker
+	// Records and their bytes are made by the slab: most are small, and many.
+	records []kgo.Record
+	bytes   []byte
+}
+
+// The sizes of slabs.
+const (
+	slabRecords = 64
+	slabBytes   = 16 << 10
+)
 
 // Produce writes a record. Key and value must not be reused by the caller.
-func (o *Output) Produce(r *kgo.Record) { o.produce(r, nil) }
+func (o *Output) Produce(r *kgo.Record) { o.w.produce(r, o.w.promise) }
+
+// Tell writes a record with copies of key and value.
+func (o *Output) Tell(topic string, key, value []byte) {
+	r := o.record()
+	if len(key)+len(value) > cap(o.bytes)-len(o.bytes) {
+		o.bytes = make([]byte, 0, max(slabBytes, len(key)+len(value)))
+	}
+	from := len(o.bytes)
+	o.bytes = append(append(o.bytes, key...), value...)
+	at, end := from+len(key), len(o.bytes)
+	r.Topic, r.Key, r.Value = topic, o.bytes[from:at:at], o.bytes[at:end:end]
+	o.Produce(r)
+}
+
+func (o *Output) record() *kgo.Record {
+	if len(o.records) == 0 {
+		o.records = make([]kgo.Record, slabRecords)
+	}
+	r := &o.records[0]
+	o.records = o.records[1:]
+	return r
+}
 
 // DeadLetter writes a dead letter and counts it.
 func (o *Output) DeadLetter(d *topics.DeadLetter) {
 	o.w.o.Metrics.Dropped.WithLabelValues(d.Stage, d.Reason).Inc()
-	o.produce(d.Record(topics.NamesFor(o.w.o.GroupPrefix).DeadLetters), nil)
+	o.Produce(d.Record(topics.NamesFor(o.w.o.GroupPrefix).DeadLetters))
 }
 
-func (o *Output) produce(r *kgo.Record, done func(*kgo.Record)) {
-	o.w.sess.Produce(context.Background(), r, func(r *kgo.Record, err error) {
-		switch {
-		case err == nil && done != nil:
-			done(r)
-		case err != nil && !errors.Is(err, kgo.ErrAborting):
-			err = fmt.Errorf("produce %d bytes to %s: %w", len(r.Key)+len(r.Value), r.Topic, err)
-			o.w.refused.CompareAndSwap(nil, &err)
-		}
-	})
+func (w *worker) produce(r *kgo.Record, acked func(*kgo.Record, error)) {
+	w.sess.Produce(context.Background(), r, acked)
+}
+
+// acked notes the first record of a transaction that the broker did not take.
+func (w *worker) acked(r *kgo.Record, err error) {
+	if err != nil && !errors.Is(err, kgo.ErrAborting) {
+		err = fmt.Errorf("produce %d bytes to %s: %w", len(r.Key)+len(r.Value), r.Topic, err)
+		w.refused.CompareAndSwap(nil, &err)
+	}
 }
