@@ -24,7 +24,7 @@ const (
 	// restoreFetchWait is how long a broker may wait for rows that are not there yet. A client that goes on to the next partition
 	// waits for this answer first.
 	restoreFetchWait = 50 * time.Millisecond
-	// fetchExpansion is an estimate of how far rows expand when lz4 is taken off them.
+	// fetchExpansion is an estimate of how far rows expand when compression is taken off them.
 	fetchExpansion = 4
 	// batchBytes bounds the rows that a restore writes in one Pebble batch; 8 MB batches measured fastest where rows arrive
 	// unsorted.

@@ -43,7 +43,7 @@ var inputs = []cost{
 	{"triage-sighting", "µs", "CPU of triage for a sighting", "a busy machine, before the block cache had room of its own: all stages, less route and detect, by sighting", func(c *costs) *float64 { return &c.triageSighting }},
 	{"raw-bytes", "B", "event on the broker, zstd", "RESULTS.md, Beside a bare consumer: topic of the default world",
 		func(c *costs) *float64 { return &c.rawBytes }},
-	{"told-bytes", "B", "record told on the broker, lz4", "a million events of the default world: bytes of farcall.visits and farcall.principals by record", func(c *costs) *float64 { return &c.toldBytes }},
+	{"told-bytes", "B", "record told on the broker, compressed", "a million events of the default world: bytes of farcall.visits and farcall.principals by record", func(c *costs) *float64 { return &c.toldBytes }},
 	{"detect-bytes", "B", "changelog of detect for a visit", "a million events of the default world: route and detect, less route",
 		func(c *costs) *float64 { return &c.detectBytes }},
 	{"triage-bytes", "B", "changelog of triage for a sighting", "a million events of the default world: all stages, less route and detect",

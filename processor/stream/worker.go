@@ -230,7 +230,7 @@ func (w *worker) client(ctx context.Context) (*kgo.GroupTransactSession, error) 
 		// An offset that retention has passed by is an error that a person must decide on, never a silent jump.
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.RecordPartitioner(partitioner{w.stage.Changelog, kgo.ManualPartitioner(), kgo.StickyKeyPartitioner(nil)}),
-		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.SnappyCompression(), kgo.NoCompression()),
+		kgo.ProducerBatchCompression(kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.NoCompression()),
 		kgo.ProducerBatchMaxBytes(1<<20),
 		kgo.ProducerLinger(0),
 		kgo.MaxBufferedRecords(100_000),
