@@ -502,7 +502,11 @@ func (s *Store) Apply(rows []Row, pos Position) error {
 	if err := errors.Join(s.Err(), s.release()); err != nil {
 		return err
 	}
-	b := s.db.NewBatch()
+	size := 64
+	for _, r := range rows {
+		size += len(r.Key) + len(r.Value) + 8
+	}
+	b := s.db.NewBatchWithSize(size)
 	defer b.Close()
 	meta := false
 	for _, r := range rows {

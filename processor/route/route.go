@@ -105,9 +105,9 @@ type Task struct {
 	dead bool // something is one
 	// scratch
 	method, principal, hashed, key, buf, more []byte
-	resources                            []string
-	told                                 topics.Visit
-	subject                              subject
+	resources                                 []string
+	told                                      topics.Visit
+	subject                                   subject
 }
 
 // NewTask makes the task of a raw partition whose stream time is horizon, in Unix milliseconds, 0 for a fresh one.

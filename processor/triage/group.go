@@ -206,12 +206,14 @@ func (g *group) append(b []byte) []byte {
 	number(g.first)
 	number(g.last)
 	number(g.dropped)
+	anomaly := make([]byte, 0, 1024)
 	for _, a := range [...]*topics.Anomaly{&g.lead, &g.organisation} {
-		if a.Visit.Method == "" {
-			text("")
-			continue
+		anomaly = anomaly[:0]
+		if a.Visit.Method != "" {
+			anomaly = a.Append(anomaly, nil)
 		}
-		text(string(a.Append(nil, nil)))
+		b = binary.AppendUvarint(b, uint64(len(anomaly)))
+		b = append(b, anomaly...)
 	}
 	number(int64(len(g.methods)))
 	for i := range g.methods {

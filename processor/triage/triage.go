@@ -5,6 +5,7 @@
 package triage
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -78,8 +79,12 @@ type Task struct {
 	since      map[string]int64 // account, or "" for all: first pane
 	owed       int64            // when the count of a roll-up is due, Unix milliseconds of stream time, 0 if it is told
 
+	// Scratch of one record:
 	anomaly  topics.Anomaly
 	sighting topics.Sighting
+	change   change
+	group    group
+	row      []byte
 }
 
 // Output takes what triage writes.
@@ -133,7 +138,7 @@ func (t *Task) Record(value []byte, created int64, out Output) (Result, error) {
 		if err := d.Decode(value); err != nil {
 			return 0, err
 		}
-		return t.change(d.Principal, created, out, func(c *change) error {
+		return t.apply(d.Principal, created, out, func(c *change) error {
 			c.result = Decided
 			return c.decide(&d)
 		})
@@ -143,7 +148,7 @@ func (t *Task) Record(value []byte, created int64, out Output) (Result, error) {
 	if err := t.advance(v.Evidence.EventTime, created, out); err != nil {
 		return 0, err
 	}
-	return t.change(v.Principal, created, out, func(c *change) error {
+	return t.apply(v.Principal, created, out, func(c *change) error {
 		if kind == topics.KindSighting {
 			return c.sighting(&t.sighting)
 		}
@@ -152,9 +157,10 @@ func (t *Task) Record(value []byte, created int64, out Output) (Result, error) {
 	})
 }
 
-// change runs do on the profile and the stays of a principal, and stages what it changes.
-func (t *Task) change(principal string, created int64, out Output, do func(*change) error) (Result, error) {
-	c := &change{t: t, principal: principal, created: created, out: out}
+// apply runs do on the profile and the stays of a principal, and stages what it changes.
+func (t *Task) apply(principal string, created int64, out Output, do func(*change) error) (Result, error) {
+	c := &t.change
+	*c = change{t: t, principal: principal, created: created, out: out}
 	if err := t.load(state.ProfileKey(principal), c.p.decode); err != nil {
 		return 0, err
 	}
@@ -171,10 +177,12 @@ func (t *Task) change(principal string, created int64, out Output, do func(*chan
 		}
 	}
 	if c.profileChanged {
-		t.view.Set(state.ProfileKey(principal), c.p.append(nil))
+		t.row = c.p.append(t.row[:0])
+		t.view.Set(state.ProfileKey(principal), bytes.Clone(t.row))
 	}
 	if c.staysChanged {
-		t.view.Set(state.StaysKey(principal), c.stays.append(nil))
+		t.row = c.stays.append(t.row[:0])
+		t.view.Set(state.StaysKey(principal), bytes.Clone(t.row))
 	}
 	return c.result, nil
 }
@@ -287,13 +295,14 @@ func (c *change) update(e *stay, unite func(*group) bool) error {
 	if err != nil {
 		return err
 	}
-	g := group{}
+	g := &t.group
+	*g = group{}
 	if b != nil {
 		if err := g.decode(b); err != nil {
 			return err
 		}
 	}
-	changed := unite(&g)
+	changed := unite(g)
 	if g.leaderless() && g.organisation.Visit.Method == "" {
 		return nil
 	}
@@ -309,7 +318,7 @@ func (c *change) update(e *stay, unite func(*group) bool) error {
 			}
 		}
 	}
-	score, context := t.weigh(p, &g, e.place)
+	score, context := t.weigh(p, g, e.place)
 	tells := g.route != untold || score >= t.cfg.Threshold && g.timely && !g.leaderless()
 	told := g.told
 	if tells {
@@ -322,11 +331,12 @@ func (c *change) update(e *stay, unite func(*group) bool) error {
 	g.version++
 	result := Below
 	if tells {
-		if result, err = c.tell(e, &g, id, score, context); err != nil {
+		if result, err = c.tell(e, g, id, score, context); err != nil {
 			return err
 		}
 	}
-	t.view.Set(key, g.append(nil))
+	t.row = g.append(t.row[:0])
+	t.view.Set(key, bytes.Clone(t.row))
 	if c.result == Unchanged || result > c.result {
 		c.result = result
 	}
