@@ -16,7 +16,7 @@ type beaten struct {
 }
 
 // MaxPulses bounds the accounts and regions that each task remembers, at about 40 bytes each: past it route begins anew.
-const MaxPulses = 1 << 14
+const MaxPulses = 14 << 10
 
 // first says whether a pane is told for the first time, and remembers it. What lies 64 panes and more behind the newest is never
 // told: history that is brought in beside live events would be told event by event, and says little of who speaks now.
