@@ -103,7 +103,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 		}
 		consoleErr = console.Serve(ctx, console.Options{
 			Listen: cfg.Console.Listen, TokenFile: cfg.Console.TokenFile, CertFile: cfg.Console.CertFile, KeyFile: cfg.Console.KeyFile,
-			Registry: o.Metrics.Registry, Health: o.Metrics.Health, History: o.Metrics.HistoryDays, Log: o.Log,
+			Registry: o.Metrics.Registry, Health: o.Metrics.Health, History: o.Metrics.HistoryDays, Profiling: cfg.Console.Profiling, Log: o.Log,
 		}, func(addr string) { o.Log.Info("console listens", "addr", addr) })
 		if consoleErr != nil {
 			cancel()

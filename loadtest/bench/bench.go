@@ -29,6 +29,7 @@ type bench struct {
 	installed   int      // how many installations there were
 	// ownPartitions are those of farcall's topics between the stages, and of the peers'.
 	ownPartitions int
+	profiles      string // folder, or none
 	out           io.Writer
 }
 

@@ -44,6 +44,7 @@ type options struct {
 	peers                       bool
 	root                        string         // of the module
 	plots                       string         // folder, or none
+	profiles                    string         // likewise
 	paced                       time.Duration  // how long each rate of latency, and the steady state of catch-up, is held
 	sizes                       []grown        // of growth
 	cluster                     *kafka.Cluster // nil: one of its own
@@ -68,6 +69,7 @@ func main() {
 	flag.BoolVar(&o.peers, "peers", true, "measure the Kafka Streams jobs, where there are Java and Maven")
 	flag.StringVar(&o.root, "root", ".", "root of the module")
 	flag.StringVar(&o.plots, "plots", "", "folder for plots; empty: none")
+	flag.StringVar(&o.profiles, "profiles", "", "folder for profiles of farcall in throughput, for go tool pprof; empty: none. Taking them costs a little")
 	flag.DurationVar(&o.paced, "paced", time.Minute, "how long each rate of latency is held")
 	flag.Parse()
 	o.worlds = strings.Split(*worlds, ",")
@@ -100,7 +102,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	b.ownPartitions = o.ownPartitions
+	b.ownPartitions, b.profiles = o.ownPartitions, o.profiles
 	fmt.Fprintf(out, "%s; Apache Kafka %s, one broker, on the same machine; load %s; %s\n", machineName(), kafka.Version, load(),
 		time.Now().UTC().Format("2006-01-02 15:04"))
 	if o.peers {

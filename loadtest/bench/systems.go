@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -126,6 +128,51 @@ func (i *installation) start(stages ...string) (*process, error) {
 	return start(cmd)
 }
 
+var errNoAnswer = errors.New("no answer")
+
+// profile writes what the process says of itself, if it is asked for, into files whose names begin so: its processor over the first
+// three seconds after it began to read, and then its mutexes and its memory. A run that is shorter has none.
+func (i *installation) profile(ctx context.Context, p *process, name string) error {
+	b := i.b
+	if b.profiles == "" {
+		return nil
+	}
+	get := func(what string) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+i.console+"/debug/pprof/"+what, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return errors.Join(errNoAnswer, err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return errors.Join(errNoAnswer, err)
+		}
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("profile %s: %s: %s", what, resp.Status, body)
+		}
+		what, _, _ = strings.Cut(what, "?")
+		return os.WriteFile(filepath.Join(b.profiles, fmt.Sprintf("%s-%d.%s", name, b.installed, what)), body, 0o644)
+	}
+	if err := errors.Join(os.MkdirAll(b.profiles, 0o755), b.begun(ctx, p, i.prefix+".route")); err != nil {
+		return err
+	}
+	for _, what := range []string{"profile?seconds=3", "mutex", "allocs", "heap"} {
+		err := get(what)
+		if errors.Is(err, errNoAnswer) { // there was no time for it
+			<-p.ended
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (i *installation) owns(topic string) bool { return strings.HasPrefix(topic, i.prefix+".") }
 
 // steps are what stages must have read: each writes what the next reads.
@@ -146,6 +193,13 @@ func farcall(stages ...string) func(ctx context.Context, b *bench, f *filled) (s
 }
 
 func (b *bench) farcall(ctx context.Context, f *filled, settings map[string]string, stages ...string) (s sample, err error) {
+	if b.profiles != "" {
+		settings = maps.Clone(settings)
+		if settings == nil {
+			settings = map[string]string{}
+		}
+		settings["FARCALL_CONSOLE_PROFILING"] = "true"
+	}
 	i, err := b.install(ctx, f.topic, settings)
 	if err != nil {
 		return s, err
@@ -154,8 +208,13 @@ func (b *bench) farcall(ctx context.Context, f *filled, settings map[string]stri
 	if err != nil {
 		return s, err
 	}
+	profiled := make(chan error, 1)
+	go func() { profiled <- i.profile(ctx, p, strings.Join(append([]string{f.topic}, stages...), "-")) }()
 	steps := i.steps(f.topic, stages)
 	if s, err = b.follow(ctx, p, steps); err != nil {
+		return s, err
+	}
+	if err := <-profiled; err != nil {
 		return s, err
 	}
 	if s.bytes, s.records, err = b.written(ctx, i.owns); err != nil {

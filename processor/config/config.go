@@ -218,6 +218,8 @@ type Console struct {
 	CertFile string `yaml:"cert_file" env:"CERT_FILE"`
 	// PEM file of the private key of that certificate.
 	KeyFile string `yaml:"key_file" env:"KEY_FILE"`
+	// Whether Go's profiles are served under /debug/pprof/: for go tool pprof, where farcall takes more than it should.
+	Profiling bool `yaml:"profiling" env:"PROFILING"`
 }
 
 // Log says what is logged and how.

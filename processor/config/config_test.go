@@ -95,7 +95,7 @@ func other() Config {
 		Detect:  Detect{Workers: 3, Scope: "account", Pane: 30 * time.Minute, Window: 14 * 24 * time.Hour, LookBack: 12 * time.Hour, Floor: 12.5, Silence: 4.5, CacheEntries: 80_000},
 		Triage:  Triage{Workers: 4, Threshold: 62.5, Cap: 7, HostingNetworks: []string{"AS64496", "as64497"}, HostingNames: []string{"cloud"}},
 		Stream:  Stream{CommitInterval: 50 * time.Millisecond, CommitStretch: 250 * time.Millisecond, SessionTimeout: 20 * time.Second, TransactionTimeout: 15 * time.Second, RestoreStall: time.Minute, FetchMaxBytes: 8 << 20},
-		Console: Console{Listen: "0.0.0.0:9000", TokenFile: "token", CertFile: "console.pem", KeyFile: "console.key"},
+		Console: Console{Listen: "0.0.0.0:9000", TokenFile: "token", CertFile: "console.pem", KeyFile: "console.key", Profiling: true},
 		Log:     Log{Level: "debug", Format: "json"},
 	}
 }

@@ -12,7 +12,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -33,8 +35,13 @@ type Options struct {
 	Health            Health
 	// History, if set, is for /readyz?verbose: days of history by account, "" for the organisation.
 	History func() map[string]int64
-	Log     *slog.Logger
+	// Profiling serves Go's profiles. Those of the processor must take less than the 30 s that an answer may.
+	Profiling bool
+	Log       *slog.Logger
 }
+
+// mutexFraction is how many waits for a mutex there are to one in the profile.
+const mutexFraction = 100
 
 // shutdownLimit bounds the wait for requests under way when the process is asked to end.
 const shutdownLimit = 3 * time.Second
@@ -111,6 +118,12 @@ func Handler(o Options, token string) http.Handler {
 		answer(w, ready, why)
 	})
 	mux.Handle("GET /metrics", guard(token, promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{Registry: o.Registry})))
+	if o.Profiling {
+		runtime.SetMutexProfileFraction(mutexFraction)
+		for path, h := range map[string]http.HandlerFunc{"": pprof.Index, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace} {
+			mux.Handle("GET /debug/pprof/"+path, guard(token, h))
+		}
+	}
 	return mux
 }
 

@@ -53,6 +53,27 @@ func request(h http.Handler, method, path, authorization string) *httptest.Respo
 	return w
 }
 
+// TestProfiling: profiles are served where that is asked for, and to those who carry the token.
+func TestProfiling(t *testing.T) {
+	o := options()
+	if w := request(Handler(o, ""), "GET", "/debug/pprof/heap", ""); w.Code != http.StatusNotFound {
+		t.Errorf("without profiling, a profile is %d, want 404", w.Code)
+	}
+	o.Profiling = true
+	h := Handler(o, "secret")
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/mutex", "/debug/pprof/profile?seconds=1"} {
+		if w := request(h, "GET", path, ""); w.Code != http.StatusUnauthorized {
+			t.Errorf("%s without the token is %d, want 401", path, w.Code)
+		}
+		if w := request(h, "GET", path, "Bearer secret"); w.Code != http.StatusOK || w.Body.Len() == 0 {
+			t.Errorf("%s is %d with %d bytes", path, w.Code, w.Body.Len())
+		}
+	}
+	if w := request(h, "GET", "/debug/pprof/cmdline", "Bearer secret"); w.Code == http.StatusOK {
+		t.Error("the command line is served: it may hold what nobody should read")
+	}
+}
+
 func TestHealth(t *testing.T) {
 	for _, c := range []struct {
 		name        string

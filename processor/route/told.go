@@ -6,7 +6,8 @@ import "hash/maphash"
 // nothing downstream; what it must never do is claim a presence that was not told.
 //
 // Presences are kept as 64-bit hashes: at a million presences the odds that any two collide, and a visit goes untold, are
-// one in 37 million. The seed is drawn when the process starts, so that nobody can choose names that collide.
+// one in 37 million. The seed is drawn when the process starts: an intruder who knew it could choose names whose presences pass for
+// some that were told.
 type told struct {
 	panes []*pane // newest first
 	size  int
