@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/farcall/farcall/topics"
 )
 
 // TestToldClaimsNothing: whatever is forgotten, nothing passes for told that was not; and with room for all of them, the presences of
@@ -55,5 +57,17 @@ func TestRulesAreAskedOfRepeats(t *testing.T) {
 	r.task.Record(&Raw{Timestamp: noon.UnixMilli(), Value: []byte(data)}, &toldBy{t: t})
 	if r.stats.Visits != 1 || r.stats.Ignored["scanner"] != 1 || r.stats.Ignored["data"] != 1 || r.stats.Repeats != 1 {
 		t.Errorf("%d visits, %v ignored, %d repeats, want one of each", r.stats.Visits, r.stats.Ignored, r.stats.Repeats)
+	}
+}
+
+// TestCallsIntoAnotherAccount: a principal that calls into another account is a sign of life of that one, though its visit is told.
+func TestCallsIntoAnotherAccount(t *testing.T) {
+	r := newRouter(t, DefaultConfig())
+	r.tell(event{})
+	out := &toldBy{t: t}
+	into := strings.Replace(event{}.json(), `"recipientAccountId":"111122223333"`, `"recipientAccountId":"444455556666"`, 1)
+	r.task.Record(&Raw{Source: topics.Source{Topic: "cloudtrail"}, Timestamp: noon.UnixMilli(), Value: []byte(into)}, out)
+	if len(out.pulses) != 1 || out.pulses[0].Account != "444455556666" || len(out.visits) != 0 {
+		t.Errorf("told %d visits and pulses %+v, want one of the other account", len(out.visits), out.pulses)
 	}
 }
