@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"compress/gzip"
 	_ "embed"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -30,97 +29,60 @@ var ownList = sync.OnceValues(func() (*awsRanges, error) { return parseAWSRanges
 type awsRanges struct {
 	date   string // day of AWS's publication, "2026-08-22"
 	places []place
-	v4     ranges[uint32]
-	v6     ranges[uint64] // by the upper half of the address
-	narrow []narrowRange  // the few IPv6 prefixes longer than 64 bits
+	index  addressIndex  // of placeIDs
+	narrow []narrowRange // the few IPv6 prefixes longer than 64 bits
 }
 
 type narrowRange struct {
 	hi, first, last uint64 // addresses hi:first to hi:last
-	place           placeID
+	place, around   placeID
 }
 
 // find returns the place of an address that AWS owns, or noPlace.
 func (a *awsRanges) find(addr netip.Addr) placeID {
-	if addr.Is4() {
-		b := addr.As4()
-		return a.v4.find(binary.BigEndian.Uint32(b[:]))
+	v := a.index.find(addr)
+	if v == finer {
+		return a.findNarrow(addr)
 	}
-	b := addr.As16()
-	hi := binary.BigEndian.Uint64(b[:8])
-	if !a.v6.maybe(hi) {
-		return noPlace
-	}
-	lo := binary.BigEndian.Uint64(b[8:])
+	return placeID(v)
+}
+
+func (a *awsRanges) findNarrow(addr netip.Addr) placeID {
+	around := noPlace
+	hi, lo := asIPv6(addr)
 	for i := range a.narrow {
-		if r := &a.narrow[i]; r.hi == hi && r.first <= lo && lo <= r.last {
+		r := &a.narrow[i]
+		if r.hi != hi {
+			continue
+		}
+		if r.first <= lo && lo <= r.last {
 			return r.place
 		}
+		around = r.around
 	}
-	return a.v6.find(hi)
-}
-
-// ranges is a set of disjoint ranges of addresses in ascending order, each with its place. One bit for each value of
-// the upper 16 bits turns most addresses away without a search.
-type ranges[K uint32 | uint64] struct {
-	shift       int // from a key to its upper 16 bits
-	some        [1 << 16 / 64]uint64
-	first, last []K
-	place       []placeID
-}
-
-func (r *ranges[K]) maybe(key K) bool {
-	top := uint16(key >> r.shift)
-	return r.some[top>>6]>>(top&63)&1 != 0
-}
-
-func (r *ranges[K]) find(key K) placeID {
-	if !r.maybe(key) {
-		return noPlace
-	}
-	lo, hi := 0, len(r.first)
-	for lo < hi {
-		mid := int(uint(lo+hi) >> 1)
-		if r.first[mid] <= key {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	if lo == 0 || key > r.last[lo-1] {
-		return noPlace
-	}
-	return r.place[lo-1]
+	return around
 }
 
 // block is one prefix of the list. A block lies inside another or they are disjoint.
 type block[K uint32 | uint64] struct {
 	first, last K
-	place       placeID
+	value       uint32
 }
 
-// newRanges flattens nested blocks, of which the smallest one that holds an address says its place, and joins
-// neighbours of one place.
-func newRanges[K uint32 | uint64](shift int, blocks []block[K]) ranges[K] {
+// flatten turns nested blocks, of which the smallest one that holds a key says its value, into ranges. Elsewhere it is noPlace.
+func flatten[K uint32 | uint64](topBits int, blocks []block[K]) ranges[K] {
 	slices.SortFunc(blocks, func(a, b block[K]) int {
 		return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(b.last, a.last))
 	})
-	r := ranges[K]{shift: shift}
-	add := func(first, last K, p placeID) {
-		if n := len(r.first); n > 0 && r.place[n-1] == p && r.last[n-1]+1 == first {
-			r.last[n-1] = last
-			return
-		}
-		r.first, r.last, r.place = append(r.first, first), append(r.last, last), append(r.place, p)
-	}
+	flat := &runs[K]{elsewhere: uint32(noPlace)}
 	var open []block[K] // the blocks around the current position, the innermost last
-	var next K          // the first address that no range holds yet
+	var next K          // the first key that no run holds yet
 	closeUpTo := func(done func(block[K]) bool) {
 		for len(open) > 0 && done(open[len(open)-1]) {
 			b := open[len(open)-1]
 			open = open[:len(open)-1]
 			if next <= b.last {
-				add(next, b.last, b.place)
+				flat.add(next, b.last, b.value)
 				next = b.last + 1
 			}
 		}
@@ -128,17 +90,13 @@ func newRanges[K uint32 | uint64](shift int, blocks []block[K]) ranges[K] {
 	for _, b := range blocks {
 		closeUpTo(func(o block[K]) bool { return o.last < b.first })
 		if len(open) > 0 && next < b.first {
-			outer := open[len(open)-1]
-			add(next, b.first-1, outer.place)
+			flat.add(next, b.first-1, open[len(open)-1].value)
 		}
 		next = b.first
 		open = append(open, b)
-		for top := b.first >> shift; top <= b.last>>shift; top++ {
-			r.some[top>>6] |= 1 << (top & 63)
-		}
 	}
 	closeUpTo(func(block[K]) bool { return true })
-	return r
+	return newRanges(flat, topBits)
 }
 
 // parseAWSRanges reads a list as genaws writes it: a line "aws-prefixes 1 2026-08-22", then for each region a line with
@@ -182,26 +140,29 @@ func parseAWSRanges(compressed []byte) (*awsRanges, error) {
 			return nil, fmt.Errorf("list of AWS prefixes: %s is no public prefix", p)
 		}
 		if p.Addr().Is4() {
-			b := p.Addr().As4()
-			first := binary.BigEndian.Uint32(b[:])
-			v4 = append(v4, block[uint32]{first, first | ^uint32(0)>>p.Bits(), region})
+			first := asIPv4(p.Addr())
+			v4 = append(v4, block[uint32]{first, first | ^uint32(0)>>p.Bits(), uint32(region)})
 			continue
 		}
-		b := p.Addr().As16()
-		hi, lo := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
+		hi, lo := asIPv6(p.Addr())
 		if p.Bits() <= 64 {
-			v6 = append(v6, block[uint64]{hi, hi | ^uint64(0)>>p.Bits(), region})
+			v6 = append(v6, block[uint64]{hi, hi | ^uint64(0)>>p.Bits(), uint32(region)})
 		} else {
-			a.narrow = append(a.narrow, narrowRange{hi, lo, lo | ^uint64(0)>>(p.Bits()-64), region})
+			a.narrow = append(a.narrow, narrowRange{hi: hi, first: lo, last: lo | ^uint64(0)>>(p.Bits()-64), place: region})
 		}
 	}
 	if len(v4) == 0 || len(v6) == 0 {
 		return nil, errors.New("list of AWS prefixes: no IPv4 or no IPv6 prefix")
 	}
-	a.v4, a.v6 = newRanges(16, v4), newRanges(48, v6)
-	for i := range a.narrow {
-		top := uint16(a.narrow[i].hi >> 48)
-		a.v6.some[top>>6] |= 1 << (top & 63)
+	a.index = addressIndex{flatten(topBitsIPv4, v4), flatten(topBitsIPv6, v6)}
+	if len(a.narrow) > 0 {
+		slices.SortFunc(a.narrow, func(a, b narrowRange) int { return cmp.Compare(b.first, a.first) }) // of nested ones, the inner first
+		for i := range a.narrow {
+			r := &a.narrow[i]
+			r.around = placeID(a.index.v6.find(r.hi))
+			v6 = append(v6, block[uint64]{r.hi, r.hi, finer})
+		}
+		a.index.v6 = flatten(topBitsIPv6, v6)
 	}
 	return a, nil
 }

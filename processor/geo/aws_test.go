@@ -123,21 +123,11 @@ func TestAWSRangesAgainstList(t *testing.T) {
 	if len(regions) < 6000 || len(names) < 40 || outside < 1000 {
 		t.Errorf("only %d prefixes, %d places, %d addresses outside", len(regions), len(names), outside)
 	}
-	for i := 1; i < len(aws.v4.first); i++ {
-		if aws.v4.first[i] <= aws.v4.last[i-1] {
-			t.Fatalf("IPv4 range %d overlaps the one before", i)
-		}
-	}
-	for i := 1; i < len(aws.v6.first); i++ {
-		if aws.v6.first[i] <= aws.v6.last[i-1] {
-			t.Fatalf("IPv6 range %d overlaps the one before", i)
-		}
-	}
 }
 
 func TestNestedRanges(t *testing.T) {
-	const a, b, c = firstRegion, firstRegion + 1, firstRegion + 2
-	r := newRanges(16, []block[uint32]{
+	const a, b, c = uint32(firstRegion), uint32(firstRegion) + 1, uint32(firstRegion) + 2
+	r := flatten(topBitsIPv4, []block[uint32]{
 		{0x01000000, 0x01ffffff, a},
 		{0x01000000, 0x0100ffff, b}, // at the start of the one around
 		{0x01000010, 0x0100001f, c}, // inside both
@@ -145,17 +135,17 @@ func TestNestedRanges(t *testing.T) {
 		{0x02000000, 0x0200ffff, c}, // next to it, of the same place
 		{0xffff0000, 0xffffffff, b}, // up to the last address
 	})
-	for key, want := range map[uint32]placeID{
-		0x00ffffff: noPlace, 0x01000000: b, 0x0100000f: b, 0x01000010: c, 0x0100001f: c, 0x01000020: b, 0x0100ffff: b,
-		0x01010000: a, 0x01feffff: a, 0x01ff0000: c, 0x01ffffff: c, 0x02000000: c, 0x0200ffff: c, 0x02010000: noPlace,
-		0xfffeffff: noPlace, 0xffff0000: b, 0xffffffff: b,
+	for key, want := range map[uint32]uint32{
+		0x00ffffff: 0, 0x01000000: b, 0x0100000f: b, 0x01000010: c, 0x0100001f: c, 0x01000020: b, 0x0100ffff: b,
+		0x01010000: a, 0x01feffff: a, 0x01ff0000: c, 0x01ffffff: c, 0x02000000: c, 0x0200ffff: c, 0x02010000: 0,
+		0xfffeffff: 0, 0xffff0000: b, 0xffffffff: b,
 	} {
 		if got := r.find(key); got != want {
 			t.Errorf("%08x is at %d, want %d", key, got, want)
 		}
 	}
-	if len(r.first) != 6 {
-		t.Errorf("%d ranges, want 6: % x to % x", len(r.first), r.first, r.last)
+	if len(r.runs) != 8 { // six of places, and two of none
+		t.Errorf("%d runs, want 8: %x", len(r.runs), r.runs)
 	}
 }
 

@@ -58,8 +58,10 @@ const maxDatabaseBytes = 1 << 30
 type mmdb struct {
 	reader *maxminddb.Reader
 	typed  *geoip2.Reader // nil if the database is of a type that geoip2 does not know
+	// index holds the country of each network, as a placeID.
+	index addressIndex
 	// countries holds the country of each record, by its offset. Databases have a record for each of their countries, or
-	// cities, and many networks for each record, so finding a country is a walk down the tree and one probe here.
+	// cities, and many networks for each record.
 	countries map[uint32]placeID
 	ipv4Only  bool
 }
@@ -72,6 +74,10 @@ var countryPaths = [...][]any{{"country", "iso_code"}, {"country_code"}, {"count
 func (m *mmdb) country(addr netip.Addr) placeID {
 	if m.ipv4Only && !addr.Is4() {
 		return noPlace // Lookup would allocate an error
+	}
+	v := m.index.find(addr)
+	if v != finer {
+		return placeID(v)
 	}
 	r := m.reader.Lookup(addr)
 	if !r.Found() {
@@ -145,23 +151,23 @@ func openMMDB(data []byte) (*mmdb, error) {
 // has one leaf more than it has nodes, or a few times as many if its writer shares nodes between equal subtrees.
 const maxLeavesPerNode = 16
 
-// readCountries walks the tree and fills m.countries.
+// readCountries walks the tree and fills m.countries and m.index.
 func (m *mmdb) readCountries() error {
 	var path []any // the country path of this database, once a record has shown it
-	err := eachRecord(m.reader, func(offset uint32, r maxminddb.Result) error {
-		if _, ok := m.countries[offset]; ok {
-			return nil
+	index, err := indexNetworks(m.reader, func(r maxminddb.Result) (uint32, error) {
+		offset := uint32(r.Offset())
+		id, ok := m.countries[offset]
+		if ok {
+			return uint32(id), nil
 		}
+		paths := countryPaths[:]
 		if path != nil {
-			id, err := decodeCountry(r, path)
-			m.countries[offset] = id
-			return err
+			paths = [][]any{path}
 		}
-		var id placeID
-		for _, p := range countryPaths {
+		for _, p := range paths {
 			var err error
 			if id, err = decodeCountry(r, p); err != nil {
-				return err
+				return 0, err
 			}
 			if id != noPlace {
 				path = p
@@ -169,11 +175,12 @@ func (m *mmdb) readCountries() error {
 			}
 		}
 		m.countries[offset] = id
-		return nil
+		return uint32(id), nil
 	})
 	if err != nil {
 		return err
 	}
+	m.index = index
 	if path == nil {
 		return fmt.Errorf("no record of this database of type %s names a country, in country.iso_code, country_code or country",
 			label(m.reader.Metadata.DatabaseType))
@@ -181,25 +188,30 @@ func (m *mmdb) readCountries() error {
 	return nil
 }
 
-// eachRecord walks the tree and calls do for every network that has a record, so for most records more than once.
-func eachRecord(reader *maxminddb.Reader, do func(offset uint32, r maxminddb.Result) error) error {
+// indexNetworks walks the tree and asks for the value of every network that has a record, so for most records more than once. The
+// value of a network without one is 0. What the walk leaves out, such as IPv4 networks that appear again among those of IPv6, and
+// what is too fine for an index, is finer there.
+func indexNetworks(reader *maxminddb.Reader, value func(r maxminddb.Result) (uint32, error)) (addressIndex, error) {
+	found := newAddressRuns()
 	leaves := maxLeavesPerNode * (reader.Metadata.NodeCount + 1)
 	for r := range reader.Networks(maxminddb.IncludeNetworksWithoutData()) {
 		if err := r.Err(); err != nil {
-			return err
+			return addressIndex{}, err
 		}
 		if leaves == 0 {
-			return errors.New("the search tree does not end")
+			return addressIndex{}, errors.New("the search tree does not end")
 		}
 		leaves--
-		if !r.Found() {
-			continue
+		v := uint32(0)
+		if r.Found() {
+			var err error
+			if v, err = value(r); err != nil {
+				return addressIndex{}, err
+			}
 		}
-		if err := do(uint32(r.Offset()), r); err != nil {
-			return err
-		}
+		found.add(r.Prefix(), v)
 	}
-	return nil
+	return found.index(), nil
 }
 
 // decodeCountry returns noPlace if the path leads nowhere or to something that is no country. Its errors are those of a

@@ -23,8 +23,9 @@ type asnDatabase struct {
 	reader *maxminddb.Reader
 	// all holds each network once, and first of all the empty one that stands for none.
 	all []network
-	// byOffset holds the index into all of each record, by its offset: as for countries, finding a network is a walk down the
-	// tree and one probe here, and the texts are made once.
+	// index holds the index into all of each network of addresses, and byOffset that of each record, by its offset. The texts are
+	// made once.
+	index    addressIndex
 	byOffset map[uint32]uint32
 	ipv4Only bool
 	build    string
@@ -34,6 +35,10 @@ type asnDatabase struct {
 func (a *asnDatabase) find(addr netip.Addr) uint32 {
 	if a.ipv4Only && !addr.Is4() {
 		return 0 // Lookup would allocate an error
+	}
+	i := a.index.find(addr)
+	if i != finer {
+		return i
 	}
 	r := a.reader.Lookup(addr)
 	if !r.Found() {
@@ -63,22 +68,24 @@ func openASN(data []byte) (*asnDatabase, error) {
 		reader: reader, all: make([]network, 1), byOffset: map[uint32]uint32{}, ipv4Only: reader.Metadata.IPVersion == 4, build: buildOf(reader),
 	}
 	known := map[network]uint32{{}: 0}
-	err = eachRecord(reader, func(offset uint32, r maxminddb.Result) error {
-		if _, ok := a.byOffset[offset]; ok {
-			return nil
+	a.index, err = indexNetworks(reader, func(r maxminddb.Result) (uint32, error) {
+		offset := uint32(r.Offset())
+		i, ok := a.byOffset[offset]
+		if ok {
+			return i, nil
 		}
 		n, err := decodeNetwork(r)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		i, ok := known[n]
+		i, ok = known[n]
 		if !ok {
 			i = uint32(len(a.all))
 			a.all = append(a.all, n)
 			known[n] = i
 		}
 		a.byOffset[offset] = i
-		return nil
+		return i, nil
 	})
 	if err != nil {
 		return nil, err
