@@ -53,7 +53,7 @@ type reading struct {
 // verdict is what the checker found: everything that differs, in words.
 type verdict struct {
 	incidents, alerts, rows, letters int // looked at
-	busy                             int // principals with more stays than their row holds, whose stays, places and alert rows were not
+	busy                             int // principals with more stays than their row holds, whose profile, stays and alert rows were not
 	lost, doubled                    int // incidents without an alert, versions of alerts that are there twice
 	differs                          []string
 }

@@ -364,6 +364,26 @@ func TestCheckerNoticesMore(t *testing.T) {
 		"another byte":         {func(_ *plan, r *reading) { r.letters[0].headers["farcall.source.byte"] = "3" }, "byte 3, was not planted"},
 		"a letter cut":         {func(_ *plan, r *reading) { r.letters[0].value = "rub" }, `bytes "rub" of sum`},
 		"another sum":          {func(_ *plan, r *reading) { r.letters[0].headers["farcall.sha256"] = "00" }, "of sum 00"},
+		"an alert without a row": {func(_ *plan, r *reading) {
+			a := r.alerts[0]
+			r.alerts = append(r.alerts, record{key: "f", value: strings.NewReplacer(`"NG"`, `"AL"`, a.key, "f").Replace(a.value)})
+		}, "triage has no row of alert f"},
+		"a row of nobody":    {func(_ *plan, r *reading) { r.triage[0]["pnobody"] = "\x01" }, "is of no input"},
+		"a row of the cap":   {func(_ *plan, r *reading) { r.triage[0]["k"] = "\x02" }, "is of no input"},
+		"a stay too many":    {func(p *plan, r *reading) { alterAll(r, 'e', doubled) }, "in the order of their first panes"},
+		"nobody was alerted": {func(p *plan, r *reading) { r.alerts = nil }, "alerted: false"},
+		"late alert rows": {func(p *plan, r *reading) {
+			alterAll(r, 'a', func(row string) string { return row[:4] + "\x00" + row[5:] })
+		}, "timely false"},
+		"alert rows of denied calls": {func(p *plan, r *reading) {
+			alterAll(r, 'a', func(row string) string { return row[:5] + string([]byte{row[5] ^ 3}) + row[6:] })
+		}, "the outcome"},
+		"evidence from elsewhere": {func(p *plan, r *reading) {
+			alterAll(r, 'a', func(row string) string { return strings.Replace(row, "NG", "VN", 1) })
+		}, "the evidence"},
+		"another key": {func(p *plan, r *reading) {
+			alterAll(r, 'a', func(row string) string { return strings.Replace(row, "AKIA", "ASIA", 1) })
+		}, "keys [ASIA"},
 		"no committed offset":  {func(_ *plan, r *reading) { delete(r.committed["triage"], 2) }, "triage has committed offset 0 of partition 2"},
 		"no meta row":          {func(_ *plan, r *reading) { delete(r.triage[1], metaKey) }, "triage's meta row of partition 1"},
 		"an alert under a key": {func(_ *plan, r *reading) { r.alerts[0].key = "k" }, `has the key "k"`},
@@ -378,6 +398,24 @@ func TestCheckerNoticesMore(t *testing.T) {
 			t.Errorf("%s: the checker says\n%s\nwant something with %q", name, got, c.want)
 		}
 	}
+}
+
+func alterAll(r *reading, kind byte, alter func(row string) string) {
+	for _, rows := range r.triage {
+		for key, row := range rows {
+			if key[0] == kind {
+				rows[key] = alter(row)
+			}
+		}
+	}
+}
+
+// doubled has the one stay of a row there twice.
+func doubled(row string) string {
+	if row[1] != 2 { // a varint: zigzag
+		return row
+	}
+	return row[:1] + "\x04" + row[2:] + row[2:]
 }
 
 // The load must be what the checker takes for granted: history enough, and no two incidents alike.

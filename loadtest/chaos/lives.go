@@ -13,13 +13,16 @@ import (
 // What triage knows of a principal follows from the raw topic, but for what depends on the order in which its input came. The
 // checker recomputes profile and since rows byte by byte, and stays and alert rows field by field. It does not judge of an alert
 // row: how many changes it took, beyond that the last alert says the same; scores and levels; which of the first pane's events
-// triage was told of; since when the principal was too far away, and how far; and the hash of its reasons.
+// triage was told of; whether a method was new that had been called shortly before, or in rows that only count; since when the
+// principal was too far away, and how far; and the hash of its reasons.
 
 // Limits of the rows of a principal.
 const (
 	maxStays  = 16
 	stayGap   = int64(72 * time.Hour / time.Second)
 	daySecond = int64(24 * time.Hour / time.Second)
+	// longBefore is how long before another an event must be for detect to have learned it first, whatever stood still meanwhile.
+	longBefore = 5 * patience
 )
 
 // deed is one call of a principal.
@@ -244,6 +247,16 @@ func (v *verdict) checkStays(n int32, who string, l *life, spells []spell, rows 
 	}
 }
 
+// called says whether a method was called, and allowed, from anywhere between two panes, in Unix seconds.
+func (l *life) called(method string, from, to int64) bool {
+	for _, deeds := range l.places {
+		if slices.ContainsFunc(deeds, func(d deed) bool { return d.method == method && d.outcome == allowed && d.pane > from && d.pane <= to }) {
+			return true
+		}
+	}
+	return false
+}
+
 // contradicts says what an alert row says of a spell that did not happen so.
 func (l *life) contradicts(who string, s *spell, a *alertRow) (what []string) {
 	wrong := func(format string, args ...any) { what = append(what, fmt.Sprintf(format, args...)) }
@@ -299,13 +312,8 @@ func (l *life) contradicts(who string, s *spell, a *alertRow) (what []string) {
 		if i > 0 && (a.methods[i-1].first > m.first || a.methods[i-1].first == m.first && a.methods[i-1].name >= m.name) {
 			wrong("%s behind %s", m.name, a.methods[i-1].name)
 		}
-		// What the principal called elsewhere may have been counted before or after.
-		elsewhere := false
-		for place, deeds := range l.places {
-			elsewhere = elsewhere || place != s.place && slices.ContainsFunc(deeds, func(d deed) bool { return d.method == m.name && d.outcome == allowed })
-		}
-		if !elsewhere && !m.isNew && s.first == s.last {
-			wrong("%s is not new", m.name)
+		if m.isNew && l.called(m.name, m.first/1000-int64(window/time.Second), m.first/1000-int64(longBefore/time.Second)) {
+			wrong("%s is new, and was called before", m.name)
 		}
 	}
 	for _, said := range [...]*anomaly{&a.lead, &a.organisation} {
