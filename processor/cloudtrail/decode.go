@@ -42,8 +42,8 @@ type Limits struct {
 	// fields of an Event count as those.
 	Depth int
 	// ExpandedBytes is the sum of what all gzip in one payload may expand to. In a stream, whose own gzip may be of any
-	// size, it is the limit for what one value of the stream, or one element of a list in it, carries. Past the size of a
-	// record, gzip must not expand to more than bombRatio times its own size either.
+	// size, it is the limit for what one value of the stream, or one element of a list in it, carries. Past
+	// bombBytes, gzip must not expand to more than bombRatio times its own size either.
 	ExpandedBytes int64
 }
 
@@ -61,10 +61,10 @@ const (
 	// carrierBytes is the largest base64 text: a Lambda event is at most 6 MB.
 	carrierBytes = 8 << 20
 	// bombRatio is how many times its size gzip may expand to. Records differ in two random ids at the least, some forty bytes
-	// of what can't be compressed, so that lists of them stay below 60. The first bombBytes, and a whole record, may be of
-	// nothing but one letter.
+	// of what can't be compressed, so that lists of them stay below 60. The first bombBytes, CloudTrail's own limit for a
+	// record, may be of nothing but one letter.
 	bombRatio = 200
-	bombBytes = 1 << 20
+	bombBytes = 256 << 10
 	// probeBytes is how much of a gzip is expanded to see that it holds no text that anything could be found in.
 	probeBytes = 16 << 10
 	// maxLayers is how many envelopes may lie around a record. The deepest real one is base64 in a Lambda event in gzip,
@@ -336,7 +336,7 @@ func (d *Decoder) expandInto(l *layer, b []byte) text {
 			l.plain = out
 			return text{buf: out[:probeBytes], cut: &cut{ReasonNotJSON, fmt.Sprintf("gzip whose first %d bytes are one line", probeBytes)}}
 		}
-		if len(out) > max(bombBytes, d.limits.RecordBytes) && len(out)/bombRatio > len(b)-l.source.Len() {
+		if len(out) > bombBytes && len(out)/bombRatio > len(b)-l.source.Len() {
 			l.plain = out
 			return text{buf: out, cut: &cut{ReasonExpanded, fmt.Sprintf("gzip expands to more than %d times its size", bombRatio)}}
 		}

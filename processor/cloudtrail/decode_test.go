@@ -582,7 +582,7 @@ func TestBombs(t *testing.T) {
 			if limit := int64(effortBytes + effortShare*len(payload) + 2*d.limits.RecordBytes); d.effort > limit {
 				t.Errorf("scanned %d bytes in vain, for a payload of %d", d.effort, len(payload))
 			}
-			// In gzip it is a bomb where it repeats itself: all past the first megabyte is one more bad thing, if not the only one.
+			// In gzip it is a bomb where it repeats itself: all past its beginning is one more bad thing, if not the only one.
 			var z collector
 			d.Decode(zip([]byte(payload)), &z)
 			if n := len(z.refusals); n == 0 || n > maxRefusals+1 ||
@@ -610,7 +610,7 @@ func TestBombRatio(t *testing.T) {
 		"zeros, damaged":      {string(zip(make([]byte, 8<<20))[:2000]), "not_json@0"},
 		"zeros behind a line": {string(zip([]byte(a + "\n" + strings.Repeat("\x00", 8<<20)))), "a expanded_too_large"},
 		"a line of zeros":     {string(zip([]byte(strings.Repeat("\x00", 1000) + "\n" + a))), "not_json@0 a"},
-		"blanks":              {string(zip([]byte(strings.Repeat(" ", 900<<10) + a))), "a"},
+		"blanks":              {string(zip([]byte(strings.Repeat(" ", 200<<10) + a))), "a"},
 		"too many blanks":     {string(zip([]byte(strings.Repeat(" ", 8<<20) + a))), "expanded_too_large"},
 		"one long string":     {string(zip([]byte(a + "\n" + `{"x":"` + strings.Repeat("x", 8<<20) + `"}`))), "a expanded_too_large"},
 		"no gzip":             {a + "\n" + strings.Repeat("\x00", 8<<20) + "\n" + a, "a not_json"},
