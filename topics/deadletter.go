@@ -22,7 +22,7 @@ type DeadLetter struct {
 	Last  int64
 	Value []byte
 	// Size is that of the original before the cut, and SHA256, in hexadecimal, that of what the letter carries of it: to hash a
-	// record of ten megabytes would take as long as a thousand good records. Record finds them in Value, and ParseDeadLetter in
+	// record of ten megabytes would take as long as two thousand good records. Record finds them in Value, and ParseDeadLetter in
 	// the headers.
 	Size   int64
 	SHA256 string

@@ -80,7 +80,10 @@ func (l *life) profile() profile {
 	seen := func(name string, panes map[int64]bool) seenWith {
 		maps.Copy(all, panes)
 		sorted := slices.Sorted(maps.Keys(panes))
-		return seenWith{name: name, first: sorted[0], last: sorted[len(sorted)-1], days: trailOf(panes, daySecond), panes: trailOf(panes, int64(paneWidth/time.Second))}
+		return seenWith{
+			name: name, first: sorted[0], last: sorted[len(sorted)-1],
+			days: trailOf(panes, daySecond), panes: trailOf(panes, int64(paneWidth/time.Second)),
+		}
 	}
 	p := profile{}
 	for _, place := range slices.Sorted(maps.Keys(l.places)) {
@@ -228,7 +231,8 @@ func (v *verdict) checkStays(n int32, who string, l *life, spells []spell, rows 
 		o := stays[at]
 		id := alertID(who, o.place, o.day)
 		if o.last != s.last || !slices.Contains(s.days(), o.day) || o.settled || o.alerted != alerted[id] {
-			v.differ("triage's stay of %s is %+v, want one until pane %d, of a day of %v, not settled, alerted: %t", who, o, s.last, s.days(), alerted[id])
+			v.differ("triage's stay of %s is %+v, want one until pane %d, of a day of %v, not settled, alerted: %t",
+				who, o, s.last, s.days(), alerted[id])
 		}
 		v.rows++
 		row, ok := rows["a"+id]
@@ -296,7 +300,8 @@ func (l *life) contradicts(who string, s *spell, a *alertRow) (what []string) {
 			}
 		}
 	}
-	if !slices.Equal(a.keys, slices.Sorted(maps.Keys(keys))) || !slices.Equal(a.clients, slices.Sorted(maps.Keys(clients))) || a.networks != 0 {
+	if !slices.Equal(a.keys, slices.Sorted(maps.Keys(keys))) || !slices.Equal(a.clients, slices.Sorted(maps.Keys(clients))) ||
+		a.networks != 0 {
 		wrong("keys %v, clients %v, %d networks", a.keys, a.clients, a.networks)
 	}
 	if _, ok := l.places[a.elsewhere]; a.elsewhere == s.place || a.elsewhere != "" && !ok {
@@ -320,15 +325,17 @@ func (l *life) contradicts(who string, s *spell, a *alertRow) (what []string) {
 		if said.method == "" && said == &a.organisation {
 			continue
 		}
-		any := said == &a.organisation
-		if said.principal != who || said.place != s.place || any != (said.method == anyMethod) ||
+		whatever := said == &a.organisation
+		if said.principal != who || said.place != s.place || whatever != (said.method == anyMethod) ||
 			!slices.ContainsFunc(s.deeds, func(d deed) bool {
-				return (any || d.method == said.method) && d.id == said.id && d.millis == said.millis && d.pane == said.pane && d.outcome == said.outcome && d.at == said.at
+				return (whatever || d.method == said.method) && d.id == said.id && d.at == said.at &&
+					d.millis == said.millis && d.pane == said.pane && d.outcome == said.outcome
 			}) {
 			wrong("the evidence %+v, which is none", *said)
 		}
 	}
-	if named := slices.ContainsFunc(a.methods, func(m fact) bool { return m.name == a.lead.method }); int64(a.lead.score*100+0.5) != best || len(a.methods) > 0 && !named {
+	named := slices.ContainsFunc(a.methods, func(m fact) bool { return m.name == a.lead.method })
+	if int64(a.lead.score*100+0.5) != best || len(a.methods) > 0 && !named {
 		wrong("the lead %s of score %v among %s", a.lead.method, a.lead.score, strings.TrimSpace(fmt.Sprint(a.methods)))
 	}
 	return what

@@ -19,7 +19,8 @@ import (
 // decided are the counters of what people decided and what came of it: each must have happened.
 var decided = []string{
 	"exceptions", "exceptions removed", "exceptions expired", "held back by an exception", "told once its exception was gone",
-	"excepted by principal", "excepted by role or network", "excepted by account", "excepted by country", "excepted by client", "excepted by method",
+	"excepted by principal", "excepted by role or network", "excepted by account", "excepted by country", "excepted by client",
+	"excepted by method",
 	"verdicts benign", "verdicts malicious", "verdicts on no alert", "retractions", "visits taken back",
 }
 
@@ -38,7 +39,9 @@ func checkDecided(met map[string]int, least int) error {
 }
 
 // clients are what people of the histories call with.
-var clients = []string{"aws-cli/2.15.32 os/linux#6.1", "aws-cli/2.15.32 os/linux#6.1", "aws-cli/2.15.32 os/linux#6.1", "Boto3/1.34 os/macos#14"}
+var clients = []string{
+	"aws-cli/2.15.32 os/linux#6.1", "aws-cli/2.15.32 os/linux#6.1", "aws-cli/2.15.32 os/linux#6.1", "Boto3/1.34 os/macos#14",
+}
 
 // exception makes up one that holds from created on, if it expires then within life.
 func exception(rng *rand.Rand, serial int, created, life int64) *topics.Exception {
@@ -157,7 +160,9 @@ func (p *people) hear(value []byte, created int64) error {
 			methods = append(methods, m.Name)
 		}
 		for _, m := range methods {
-			r := topics.Retraction{Method: m, Place: at.place, Principal: at.principal, From: paneOf(a.First), To: paneOf(a.Last), AlertID: v.AlertID}
+			r := topics.Retraction{
+				Method: m, Place: at.place, Principal: at.principal, From: paneOf(a.First), To: paneOf(a.Last), AlertID: v.AlertID,
+			}
 			p.due[string(r.Append(nil))] = true
 		}
 	}
@@ -204,8 +209,9 @@ func (p *people) exceptionOf(a *alert.Alert) *topics.Exception {
 	}
 	var first *topics.Exception
 	for _, e := range p.exceptions {
-		if (e.Expires == 0 || p.now < e.Expires) && glob(e.Principal, v.Principal) && glob(e.Place, v.Place) && glob(e.Account, account) && glob(e.Role, "") &&
-			globAll(e.Network, nil) && globAll(e.Client, a.Context.Clients) && globAll(e.Method, methods) && (first == nil || e.ID < first.ID) {
+		if (e.Expires == 0 || p.now < e.Expires) && glob(e.Principal, v.Principal) && glob(e.Place, v.Place) && glob(e.Account, account) &&
+			glob(e.Role, "") && globAll(e.Network, nil) && globAll(e.Client, a.Context.Clients) && globAll(e.Method, methods) &&
+			(first == nil || e.ID < first.ID) {
 			first = e
 		}
 	}
@@ -225,7 +231,8 @@ func (p *people) alert(a *alert.Alert) {
 		want, by = "exception", x.ID
 		p.met["held back by an exception"]++
 		for what, pattern := range map[string]string{
-			"principal": x.Principal, "role or network": x.Role + x.Network, "account": x.Account, "country": x.Place, "client": x.Client, "method": x.Method,
+			"principal": x.Principal, "role or network": x.Role + x.Network, "account": x.Account, "country": x.Place, "client": x.Client,
+			"method": x.Method,
 		} {
 			if pattern != "" {
 				p.met["excepted by "+what]++
@@ -253,7 +260,8 @@ func (p *people) alert(a *alert.Alert) {
 	}
 	found, refused := p.found[a.ID], p.refused[presence{principal: a.Lead.Visit.Principal, place: a.Lead.Visit.Place}]
 	if says["benign"] != (found == "benign") || says["malicious"] != (found == "malicious") || says["malicious before"] != refused {
-		p.fail("version %d of alert %s has the labels %q after the verdict %q, place refused: %t", a.Version, a.ID, a.Context.Labels, found, refused)
+		p.fail("version %d of alert %s has the labels %q after the verdict %q, place refused: %t",
+			a.Version, a.ID, a.Context.Labels, found, refused)
 	}
 	if old := p.newest[a.ID]; old != nil && a.Version != old.Version+1 {
 		p.fail("version %d of alert %s follows on %d", a.Version, a.ID, old.Version)
