@@ -3,6 +3,7 @@ package processor
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -45,23 +46,28 @@ func poisons(tb testing.TB, now time.Time, big int) []poison {
 		return bytes.Replace(b, []byte(old), []byte(with), 1)
 	}
 	stamp := fmt.Sprintf("%q", now.UTC().Format(time.RFC3339))
-	var bomb bytes.Buffer
-	w := gzip.NewWriter(&bomb)
-	zeros := make([]byte, 1<<20)
-	for range 80 {
-		if _, err := w.Write(zeros); err != nil {
+	zip := func(start string, chunk []byte, times int) []byte {
+		var b bytes.Buffer
+		w := gzip.NewWriter(&b)
+		_, err := w.Write([]byte(start))
+		for range times {
+			if err == nil {
+				_, err = w.Write(chunk)
+			}
+		}
+		if err = errors.Join(err, w.Close()); err != nil {
 			tb.Fatal(err)
 		}
-	}
-	if err := w.Close(); err != nil {
-		tb.Fatal(err)
+		return b.Bytes()
 	}
 	return []poison{
 		{"not JSON", "not_json", []byte(`203.0.113.9 - - "GET / HTTP/1.1" 200 17`)},
 		{"truncated", "truncated", call(2, now)[:900]},
 		{"large", "too_large", good(`"filler":"`, `"filler":"`+strings.Repeat("y", big))},
-		{"gzip bomb", "expanded_too_large", bomb.Bytes()},
-		{"damaged gzip", "gzip", bomb.Bytes()[:2000]},
+		{"gzip bomb of zeros", "not_json", zip("", make([]byte, 1<<20), 80)},
+		{"gzip bomb of JSON", "expanded_too_large", zip(`{"Records":[{"eventVersion":"1.09","filler":"`, bytes.Repeat([]byte("z"), 1<<20), 80)},
+		{"gzip bomb of brackets", "expanded_too_large", zip("", bytes.Repeat([]byte("["), 1<<20), 80)},
+		{"damaged gzip", "gzip", zip("", call(3, now), 1)[:300]},
 		{"wrong type", "wrong_type", good(`"userAgent":"aws-cli/2.15.32"`, `"userAgent":{"a":1}`)},
 		{"deep", "too_deep", good(`{"filler":`, `{"deep":`+strings.Repeat(`[`, 9000)+strings.Repeat(`]`, 9000)+`,"filler":`)},
 		{"no time", "no_event_time", good(`"eventTime":`+stamp+`,`, ``)},
@@ -98,7 +104,7 @@ func TestPoison(t *testing.T) {
 	kinds := poisons(t, now, 10<<20)
 	for i := range 500 {
 		records = append(records, &kgo.Record{Topic: "raw", Partition: int32(i % 2), Value: call(i, now)})
-		if i%40 == 7 && len(kinds) > 0 {
+		if i%30 == 7 && len(kinds) > 0 {
 			records = append(records, &kgo.Record{Topic: "raw", Partition: int32(i % 2), Value: kinds[0].value, Headers: []kgo.RecordHeader{{Key: "reason", Value: []byte(kinds[0].reason)}}})
 			kinds = kinds[1:]
 		}
@@ -157,13 +163,13 @@ func TestPoison(t *testing.T) {
 	}
 }
 
-// nothing is an output that throws away.
+// nothing is an output that makes dead letters, and throws all away.
 type nothing struct{}
 
-func (nothing) Visit(_, _ []byte)             {}
-func (nothing) Pulse(_, _ []byte)             {}
-func (nothing) Sighting(_, _ []byte)          {}
-func (nothing) DeadLetter(*topics.DeadLetter) {}
+func (nothing) Visit(_, _ []byte)               {}
+func (nothing) Pulse(_, _ []byte)               {}
+func (nothing) Sighting(_, _ []byte)            {}
+func (nothing) DeadLetter(d *topics.DeadLetter) { d.Record("dead-letters") }
 
 // BenchmarkPoison compares route over good records with route over the same and one bad one to each hundred, kind by kind, in
 // turns: %-slower is what the good ones lose by it.
@@ -192,7 +198,10 @@ func BenchmarkPoison(b *testing.B) {
 		pass()
 		return time.Since(start)
 	}
-	for _, p := range poisons(b, now, 1<<20) {
+	kinds := poisons(b, now, 1<<20)
+	large := poisons(b, now, 10<<20)[2]
+	large.name = "10 MB"
+	for _, p := range append(kinds, large) {
 		b.Run(p.name, func(b *testing.B) {
 			mixed := make([][]byte, 0, len(good)+len(good)/100)
 			for i, r := range good {

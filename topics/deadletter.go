@@ -21,8 +21,9 @@ type DeadLetter struct {
 	// Last is the last offset, where the letter is about several source records. 0: about the one of Source alone.
 	Last  int64
 	Value []byte
-	// Size and SHA256, in hexadecimal, are those of the original before the cut. Record finds them in Value, and
-	// ParseDeadLetter in the headers.
+	// Size is that of the original before the cut, and SHA256, in hexadecimal, that of what the letter carries of it: to hash a
+	// record of ten megabytes would take as long as two thousand good records. Record finds them in Value, and ParseDeadLetter in
+	// the headers.
 	Size   int64
 	SHA256 string
 }
@@ -52,8 +53,8 @@ const HeaderReplayed = "farcall.replayed"
 
 // Record makes the Kafka record. Its key is the source's coordinates, so that dead letters of one partition stay in order.
 func (d *DeadLetter) Record(topic string) *kgo.Record {
-	sum := sha256.Sum256(d.Value)
 	value := d.Value[:min(len(d.Value), MaxDeadLetterBytes)]
+	sum := sha256.Sum256(value)
 	r := &kgo.Record{
 		Topic: topic,
 		Key:   []byte(d.Source.Topic + "/" + strconv.Itoa(int(d.Source.Partition))),

@@ -57,13 +57,16 @@ func TestDeadLetterOfGiant(t *testing.T) {
 	if len(r.Value) != MaxDeadLetterBytes || !bytes.HasPrefix(d.Value, r.Value) {
 		t.Errorf("carries %d bytes, want the first %d", len(r.Value), MaxDeadLetterBytes)
 	}
-	// Size and hash are the original's, by which the person who has it can tell that it is the one.
-	sum := sha256.Sum256(d.Value)
+	// By the original's size, and the hash of its beginning, the person who has it can tell that it is the one.
+	sum := sha256.Sum256(d.Value[:MaxDeadLetterBytes])
 	if got := header(t, r, HeaderSHA256); got != hex.EncodeToString(sum[:]) {
-		t.Errorf("hash %s is not that of the whole original", got)
+		t.Errorf("hash %s is not that of the first %d bytes", got, MaxDeadLetterBytes)
 	}
 	if got, want := header(t, r, HeaderSize), "131070"; got != want {
 		t.Errorf("size %s, want %s", got, want)
+	}
+	if l := ParseDeadLetter(r); l.Whole() {
+		t.Error("what was cut passes for the whole original")
 	}
 	if detail := header(t, r, HeaderDetail); len(detail) != MaxFieldBytes || !utf8.ValidString(detail) {
 		t.Errorf("detail of %d bytes, want %d of valid UTF-8", len(detail), MaxFieldBytes)

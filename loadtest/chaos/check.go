@@ -53,6 +53,7 @@ type reading struct {
 // verdict is what the checker found: everything that differs, in words.
 type verdict struct {
 	incidents, alerts, rows, letters int // looked at
+	busy                             int // principals with more stays than their row holds, whose profile, stays and alert rows were not
 	lost, doubled                    int // incidents without an alert, versions of alerts that are there twice
 	differs                          []string
 }
@@ -68,7 +69,12 @@ func check(p plan, r reading) *verdict {
 		v.differ("raw topic: %d records are there, %d were produced", len(r.raw), p.produced)
 	}
 	v.checkAlerts(p, r)
-	v.checkRows(p, r)
+	if d, err := derive(p, r.raw); err != nil {
+		v.differ("%v", err)
+	} else {
+		v.checkRows(d, r)
+		v.checkTriage(d, r)
+	}
 	v.checkOffsets(r)
 	v.checkLetters(p, r)
 	return v
@@ -110,7 +116,8 @@ func homeOf(principal string) string {
 func (i incident) about() about { return about{i.principal, i.country} }
 
 // checkAlerts wants for every incident one alert, with each of its versions once and none missing between them, up to one that has
-// all of its methods; no alert besides, but of victims, who were at home and elsewhere at once; and the rows of triage to say the same. What an alert scores is not for it to judge.
+// all of its methods; no alert besides, but of victims,
+// who were at home and elsewhere at once; and the rows of triage to say the same. What an alert scores is not for it to judge.
 func (v *verdict) checkAlerts(p plan, r reading) {
 	v.incidents = len(p.incidents)
 	planted, atHome := map[about]bool{}, map[about]bool{}
@@ -187,17 +194,21 @@ func (v *verdict) checkAlerts(p plan, r reading) {
 			v.differ("%d alerts about %s: %s", len(found), i, strings.Join(found, ", "))
 		}
 	}
+	for id, d := range newest {
+		if _, ok := r.triage[partitionOf(d.Farcall.Principal, partitions)]["a"+id]; !ok {
+			v.differ("triage has no row of alert %s", id)
+		}
+	}
 	for partition, rows := range r.triage {
 		for key, row := range rows {
 			if key[0] != 'a' {
 				continue
 			}
-			v.rows++
 			a, err := parseAlertRow(row)
 			if err != nil {
 				v.differ("triage's row %q of partition %d: %v", key, partition, err)
-			} else if n := newest[key[1:]].Event.Sequence; a.sent && a.version != n {
-				v.differ("triage's row of alert %s is at version %d, the last alert at %d", key[1:], a.version, n)
+			} else if n := newest[key[1:]].Event.Sequence; a.sent() != (n > 0) || a.sent() && a.version != n {
+				v.differ("triage's row of alert %s is at version %d and was sent: %t, the last alert is at %d", key[1:], a.version, a.sent(), n)
 			}
 		}
 	}
@@ -213,10 +224,25 @@ type call struct {
 	Name     string    `json:"eventName"`
 	Address  string    `json:"sourceIPAddress"`
 	Error    string    `json:"errorCode"`
+	ID       string    `json:"eventID"`
+	Account  string    `json:"recipientAccountId"`
+	Agent    string    `json:"userAgent"`
 	Identity struct {
 		Account string `json:"accountId"`
 		User    string `json:"userName"`
+		Key     string `json:"accessKeyId"`
 	} `json:"userIdentity"`
+}
+
+func (c *call) principal() string { return c.Identity.Account + "/user/" + c.Identity.User }
+func (c *call) place() string     { return countryOf[c.Address[:strings.LastIndexByte(c.Address, '.')]] }
+func (c *call) method() string    { return strings.TrimSuffix(c.Source, ".amazonaws.com") + ":" + c.Name }
+func (c *call) pane() int64       { return c.Time.Truncate(paneWidth).Unix() }
+func (c *call) outcome() byte {
+	if c.Error != "" {
+		return denied
+	}
+	return allowed
 }
 
 // calls are the good events of a raw record.
@@ -255,8 +281,13 @@ func calls(value string, bad map[string]bool) ([]call, error) {
 	return cs, nil
 }
 
-// learned are the rows that detect must have, by partition, recomputed from the raw topic.
-func learned(p plan, raw []record) (map[int32]map[string]string, error) {
+// derived is what follows from the raw topic.
+type derived struct {
+	detect map[int32]map[string]string // the rows that detect must have, by partition
+	lives  map[string]*life            // by principal
+}
+
+func derive(p plan, raw []record) (derived, error) {
 	bad := p.badValues()
 	type where struct {
 		method string
@@ -264,31 +295,34 @@ func learned(p plan, raw []record) (map[int32]map[string]string, error) {
 	}
 	panes := map[where]presences{}
 	seen := map[string]map[string]span{}
+	lives := map[string]*life{}
 	for _, rec := range raw {
 		cs, err := calls(rec.value, bad)
 		if err != nil {
-			return nil, fmt.Errorf("raw record %d/%d: %w", rec.partition, rec.offset, err)
+			return derived{}, fmt.Errorf("raw record %d/%d: %w", rec.partition, rec.offset, err)
 		}
 		for _, c := range cs {
-			method := strings.TrimSuffix(c.Source, ".amazonaws.com") + ":" + c.Name
-			place := countryOf[c.Address[:strings.LastIndexByte(c.Address, '.')]]
-			for _, method := range []string{method, anyMethod} {
-				w := where{method, c.Time.Truncate(paneWidth).Unix()}
+			who, place, outcome := c.principal(), c.place(), c.outcome()
+			if lives[who] == nil {
+				lives[who] = newLife()
+			}
+			lives[who].add(&c, rec.at)
+			for _, method := range []string{c.method(), anyMethod} {
+				w := where{method, c.pane()}
 				if panes[w] == nil {
 					panes[w] = presences{}
 				}
 				if seen[method] == nil {
 					seen[method] = map[string]span{}
 				}
-				outcome := byte(allowed)
-				if c.Error != "" {
-					outcome = denied
-				} else if s, ok := seen[method][place]; ok {
+				if outcome == allowed {
+					s, ok := seen[method][place]
+					if !ok {
+						s = span{w.pane, w.pane}
+					}
 					seen[method][place] = span{min(s.first, w.pane), max(s.last, w.pane)}
-				} else {
-					seen[method][place] = span{w.pane, w.pane}
 				}
-				panes[w].add(place, c.Identity.Account+"/user/"+c.Identity.User, outcome)
+				panes[w].add(place, who, outcome)
 			}
 		}
 	}
@@ -310,16 +344,12 @@ func learned(p plan, raw []record) (map[int32]map[string]string, error) {
 	for method, places := range seen {
 		rows[partitionOf(method, partitions)]["s"+method] = seenRow(places)
 	}
-	return rows, nil
+	return derived{rows, lives}, nil
 }
 
 // checkRows wants detect's rows to be those that follow from the raw topic, byte by byte and no others.
-func (v *verdict) checkRows(p plan, r reading) {
-	want, err := learned(p, r.raw)
-	if err != nil {
-		v.differ("%v", err)
-		return
-	}
+func (v *verdict) checkRows(d derived, r reading) {
+	want := d.detect
 	for n := range int32(partitions) {
 		got := maps.Clone(r.detect[n])
 		delete(got, metaKey)

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -43,6 +44,20 @@ func golden(t *testing.T, name string) map[string]string {
 	return rows
 }
 
+// triageGolden is a row as triage wrote it once.
+func triageGolden(t *testing.T, kind string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "processor", "triage", "testdata", kind+".v1.hex"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := hex.DecodeString(strings.Join(strings.Fields(string(text)), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 func TestRowsAreAsStateWritesThem(t *testing.T) {
 	pane := func(n int, places ...string) map[string]string {
 		p := presences{}
@@ -64,6 +79,28 @@ func TestRowsAreAsStateWritesThem(t *testing.T) {
 		if diff := cmp.Diff(golden(t, name), got); diff != "" {
 			t.Errorf("%s (-state +here):\n%s", name, diff)
 		}
+	}
+	days := trail{472_000, 0b1011}
+	const monday, twelve = 1_700_438_400, 12 * 86_400
+	seen := func(name string, hours *[3]uint64) seenWith {
+		return seenWith{name, monday - twelve, monday, days, days, hours}
+	}
+	p := profile{since: monday - twelve, last: monday, days: days, accepted: []string{"FR"}, refused: []string{"KP", "NG"}, lists: [4][]seenWith{
+		{seen("DE", &[3]uint64{1, 2, 3}), seen("aws:us-east-1", &[3]uint64{1, 2, 3})}, {seen("aws-cli on linux", nil)}, {seen("AKIAUSUAL", nil)},
+		{seen("AS1", nil), seen("AS2", nil)},
+	}}
+	if diff := cmp.Diff(triageGolden(t, "profile"), p.row()); diff != "" {
+		t.Errorf("profile (-triage +here):\n%s", diff)
+	}
+	stays, err := parseStays(triageGolden(t, "stays"))
+	if want := (stay{"NG", monday, monday, monday + 7*3600, true, false}); err != nil || len(stays) != 2 || stays[0] != want || !stays[1].settled {
+		t.Errorf("triage's stays are read as %+v, %v", stays, err)
+	}
+	a, err := parseAlertRow(triageGolden(t, "alert"))
+	want := fact{"iam:CreateUser", "e1", "111122223333", 9000, 1, allowed, true, (monday + 60) * 1000}
+	if err != nil || a.version != 7 || !a.sent() || a.verdict != 2 || len(a.methods) != 2 || a.methods[0] != want || a.networks != 1 || a.elsewhere != "DE" || a.score != 82.5 ||
+		a.lead.score != 90 || a.lead.place != "NG" || a.organisation.method != anyMethod {
+		t.Errorf("triage's alert row is read as %+v, %v", a, err)
 	}
 	if at, err := metaInput(golden(t, "meta.v1.hex")[metaKey]); err != nil || at != 123_456_789 {
 		t.Errorf("the meta row of state is read as %d, %v", at, err)
@@ -93,7 +130,7 @@ func goodRun(t *testing.T) (plan, reading) {
 		bad: []badRecord{{partition: 1, offset: 0, reason: "not_json", value: "rubbish"}},
 	}
 	r := reading{
-		triage: map[int32]map[string]string{}, inputs: map[string]map[int32]int64{"route": {}, "detect": {}, "triage": {}},
+		inputs:    map[string]map[int32]int64{"route": {}, "detect": {}, "triage": {}},
 		committed: map[string]map[int32]int64{"route": {}, "detect": {}, "triage": {}},
 	}
 	send := func(partition int32, value []byte) {
@@ -105,47 +142,40 @@ func goodRun(t *testing.T) (plan, reading) {
 	usual := l.event(now, "carol", "DE", "iam:CreateUser", "")
 	send(0, records([][]byte{usual, l.event(now, "carol", "DE", "kms:Decrypt", "AccessDenied")}))
 	send(2, zipped(records([][]byte{usual})))
-	for n := range int32(partitions) {
-		r.triage[n] = map[string]string{}
-	}
 	// What is older than any window is known by its seen rows alone.
 	send(3, l.event(now.Add(-3*window), "carol", "DE", "iam:CreateUser", ""))
-	for i, in := range p.incidents {
+	told := func(in incident, methods int, score string) {
+		day := in.pane - in.pane%daySecond
+		id := alertID(in.principal, in.country, day)
+		var names []string
+		for _, m := range in.methods[:methods] {
+			names = append(names, fmt.Sprintf(`{"name":%q}`, m))
+		}
+		r.alerts = append(r.alerts, record{at: at{0, int64(len(r.alerts))}, key: id, value: fmt.Sprintf(
+			`{"event":{"id":%q,"sequence":%d,"risk_score":%s,"start":%q},"farcall":{"principal":%q,"place":%q,"methods":[%s]}}`,
+			id, methods, score, now.UTC().Format(time.RFC3339), in.principal, in.country, strings.Join(names, ","))})
+	}
+	for _, in := range p.incidents {
 		who := strings.TrimPrefix(in.principal, account+"/user/")
-		id := fmt.Sprintf("%032x", i+1)
-		var methods []string
 		for v, m := range in.methods {
 			send(int32(v), l.event(now, who, in.country, m, ""))
-			methods = append(methods, fmt.Sprintf(`{"name":%q}`, m))
-			r.alerts = append(r.alerts, record{at: at{0, int64(len(r.alerts))}, key: id, value: fmt.Sprintf(
-				`{"event":{"id":%q,"sequence":%d,"risk_score":61.5,"start":%q},"farcall":{"principal":%q,"place":%q,"methods":[%s]}}`,
-				id, v+1, now.UTC().Format(time.RFC3339), in.principal, in.country, strings.Join(methods, ","))})
+			told(in, v+1, "61.5")
 		}
-		row := binary.AppendVarint([]byte{1}, int64(len(in.methods)))
-		row = append(row, 1, 0, 1, allowed) // sent, no verdict, timely
-		for _, n := range []int64{now.UnixMilli(), now.UnixMilli(), 0} {
-			row = binary.AppendVarint(row, n)
-		}
-		row = appendText(appendText(row, "the lead"), "")
-		row = binary.AppendVarint(row, int64(len(in.methods)))
-		for _, m := range in.methods {
-			row = binary.AppendVarint(appendText(appendText(appendText(row, m), "event"), account), 6150)
-			row = binary.AppendVarint(append(row, 1, allowed, 1), now.UnixMilli())
-		}
-		row = appendText(binary.AppendVarint(row, 1), "aws-cli on linux")
-		row = append(row, 0, 0, 0, 0, 0) // no keys, networks and overlap
-		row = append(binary.AppendVarint(row, 6150), 1, 2, 3, 4, 5, 6, 7, 8)
-		r.triage[partitionOf(in.principal, partitions)]["a"+id] = string(row)
 	}
+	// A victim was at home meanwhile: an alert of its own.
+	home := incident{account + "/user/bob", "BO", []string{"kms:Decrypt"}, now.Truncate(paneWidth).Unix()}
+	send(1, l.event(now, "bob", home.country, home.methods[0], ""))
+	told(home, 1, "61.5")
 	r.letters = []record{{key: "cloudtrail/1", value: "rubbish", headers: map[string]string{
 		"farcall.stage": "route", "farcall.reason": "not_json", "farcall.source.topic": rawTopic, "farcall.source.partition": "1",
 		"farcall.source.offset": "0", "farcall.source.byte": "0", "farcall.size": "7",
 		"farcall.sha256": fmt.Sprintf("%x", sha256.Sum256([]byte("rubbish"))),
 	}}}
-	var err error
-	if r.detect, err = learned(p, r.raw); err != nil {
+	d, err := derive(p, r.raw)
+	if err != nil {
 		t.Fatal(err)
 	}
+	r.detect, r.triage = d.detect, triageRows(d, r.alerts)
 	for n, end := range r.inputs["route"] {
 		r.committed["route"][n] = end
 	}
@@ -162,11 +192,87 @@ func goodRun(t *testing.T) (plan, reading) {
 	return p, r
 }
 
+// triageRows are rows as triage would have them, if everything in a place were unusual, and nothing before it.
+func triageRows(d derived, alerts []record) map[int32]map[string]string {
+	rows := map[int32]map[string]string{}
+	for n := range int32(partitions) {
+		rows[n] = map[string]string{}
+	}
+	for who, l := range d.lives {
+		mine := rows[partitionOf(who, partitions)]
+		mine["p"+who] = l.profile().row()
+		spells := l.spells()
+		slices.SortFunc(spells, func(a, b spell) int { return int(a.first - b.first) })
+		stays := binary.AppendVarint([]byte{1}, int64(len(spells)))
+		for _, s := range spells {
+			id := alertID(who, s.place, s.first-s.first%daySecond)
+			version := 0
+			for _, a := range alerts {
+				if a.key == id {
+					version++
+				}
+			}
+			stays = appendText(stays, s.place)
+			for _, n := range [...]int64{s.first - s.first%daySecond, s.first, s.last} {
+				stays = binary.AppendVarint(stays, n)
+			}
+			stays = append(stays, byte(min(version, 1)), 0)
+			mine["a"+id] = rowOfAlert(who, l, s, version)
+		}
+		mine["e"+who] = string(stays)
+		for account, pane := range l.accounts {
+			for _, of := range []string{"", account} {
+				old, n := binary.Varint([]byte(mine["o"+of])[min(1, len(mine["o"+of])):])
+				if n == 0 || pane < old {
+					mine["o"+of] = string(binary.AppendVarint([]byte{1}, pane))
+				}
+			}
+		}
+	}
+	return rows
+}
+
+// rowOfAlert is the alert row of a spell with so many versions, of which each method is one: unsent, and without methods, for none.
+func rowOfAlert(who string, l *life, s spell, version int) string {
+	b := binary.AppendVarint([]byte{1}, int64(version))
+	b = append(b, byte(min(version, 1)), 0, 1, s.deeds[0].outcome) // no verdict, timely
+	for _, n := range [...]int64{s.deeds[0].millis, s.last * 1000, 0} {
+		b = binary.AppendVarint(b, n)
+	}
+	score := 61.5 * float64(min(version, 1))
+	b = appendText(b, anomalyOf(who, s, s.deeds[0].method, score))
+	b = appendText(b, anomalyOf(who, s, anyMethod, 20))
+	b = binary.AppendVarint(b, int64(version))
+	for _, d := range s.deeds[:version] {
+		b = binary.AppendVarint(appendText(appendText(appendText(b, d.method), d.id), account), 6150)
+		b = binary.AppendVarint(append(b, 1, d.outcome, 1), d.millis)
+	}
+	for _, set := range []map[string]map[int64]bool{l.clients, l.keys} {
+		b = appendText(binary.AppendVarint(b, 1), slices.Collect(maps.Keys(set))[0])
+	}
+	b = append(b, 0, 0, 0, 0) // no networks, no overlap
+	return string(append(binary.AppendVarint(b, int64(score*100)), 1, 2, 3, 4, 5, 6, 7, 8))
+}
+
+// anomalyOf is an anomaly record of the first deed of a spell.
+func anomalyOf(who string, s spell, method string, score float64) string {
+	d := s.deeds[0]
+	v := []byte{1, 1, 0} // a visit, in no scope
+	for _, text := range []string{method, who, s.place} {
+		v = appendText(v, text)
+	}
+	v = append(binary.AppendVarint(v, d.pane), d.outcome)
+	for _, n := range []int64{d.millis, d.millis, d.millis, int64(d.partition), d.offset, 0} {
+		v = binary.AppendVarint(v, n)
+	}
+	v = appendText(append(v, 0), d.id)
+	b := binary.BigEndian.AppendUint64([]byte{3, 1}, math.Float64bits(score))
+	b = append(b, make([]byte, 8+1+9)...)
+	return string(appendText(append(b, 1, 2, 'D', 'E', 4), string(v)))
+}
+
 func TestCheckerAcceptsAGoodRun(t *testing.T) {
 	p, r := goodRun(t)
-	// A victim was at home meanwhile: an alert of its own.
-	home := r.alerts[0]
-	r.alerts = append(r.alerts, record{key: "f", value: strings.NewReplacer(`"NG"`, `"AL"`, home.key, "f").Replace(home.value)})
 	panes := 0
 	for key := range r.detect[partitionOf("iam:CreateUser", partitions)] {
 		if strings.HasPrefix(key, "wiam:CreateUser\x00") {
@@ -195,7 +301,14 @@ func TestCheckerNoticesTampering(t *testing.T) {
 		"one row gone":                              "is missing, want",
 		"one dead letter missing":                   "no dead letter of raw record 1/0 byte 0 (not_json)",
 		"one dead letter doubled":                   "is there twice",
-		"one raw record skipped":                    "detect's row",
+		"one raw record skipped by detect":          "detect's row",
+		"one raw record skipped by triage":          "triage's row \"p",
+		"one profile altered":                       "triage's row \"p",
+		"one profile gone":                          "is missing, want",
+		"one account known since another pane":      "triage's row \"o",
+		"one stay ends in another pane":             "triage's stay of",
+		"one alert row of another event":            "which did not happen",
+		"one alert row gone":                        "triage has no row of alert",
 		"one input offset not committed":            "route has committed offset",
 		"rows of another position than the group's": "the group committed 8",
 	}
@@ -251,6 +364,26 @@ func TestCheckerNoticesMore(t *testing.T) {
 		"another byte":         {func(_ *plan, r *reading) { r.letters[0].headers["farcall.source.byte"] = "3" }, "byte 3, was not planted"},
 		"a letter cut":         {func(_ *plan, r *reading) { r.letters[0].value = "rub" }, `bytes "rub" of sum`},
 		"another sum":          {func(_ *plan, r *reading) { r.letters[0].headers["farcall.sha256"] = "00" }, "of sum 00"},
+		"an alert without a row": {func(_ *plan, r *reading) {
+			a := r.alerts[0]
+			r.alerts = append(r.alerts, record{key: "f", value: strings.NewReplacer(`"NG"`, `"AL"`, a.key, "f").Replace(a.value)})
+		}, "triage has no row of alert f"},
+		"a row of nobody":    {func(_ *plan, r *reading) { r.triage[0]["pnobody"] = "\x01" }, "is of no input"},
+		"a row of the cap":   {func(_ *plan, r *reading) { r.triage[0]["k"] = "\x02" }, "is of no input"},
+		"a stay too many":    {func(p *plan, r *reading) { alterAll(r, 'e', doubled) }, "in the order of their first panes"},
+		"nobody was alerted": {func(p *plan, r *reading) { r.alerts = nil }, "alerted: false"},
+		"late alert rows": {func(p *plan, r *reading) {
+			alterAll(r, 'a', func(row string) string { return row[:4] + "\x00" + row[5:] })
+		}, "timely false"},
+		"alert rows of denied calls": {func(p *plan, r *reading) {
+			alterAll(r, 'a', func(row string) string { return row[:5] + string([]byte{row[5] ^ 3}) + row[6:] })
+		}, "the outcome"},
+		"evidence from elsewhere": {func(p *plan, r *reading) {
+			alterAll(r, 'a', func(row string) string { return strings.Replace(row, "NG", "VN", 1) })
+		}, "the evidence"},
+		"another key": {func(p *plan, r *reading) {
+			alterAll(r, 'a', func(row string) string { return strings.Replace(row, "AKIA", "ASIA", 1) })
+		}, "keys [ASIA"},
 		"no committed offset":  {func(_ *plan, r *reading) { delete(r.committed["triage"], 2) }, "triage has committed offset 0 of partition 2"},
 		"no meta row":          {func(_ *plan, r *reading) { delete(r.triage[1], metaKey) }, "triage's meta row of partition 1"},
 		"an alert under a key": {func(_ *plan, r *reading) { r.alerts[0].key = "k" }, `has the key "k"`},
@@ -265,6 +398,24 @@ func TestCheckerNoticesMore(t *testing.T) {
 			t.Errorf("%s: the checker says\n%s\nwant something with %q", name, got, c.want)
 		}
 	}
+}
+
+func alterAll(r *reading, kind byte, alter func(row string) string) {
+	for _, rows := range r.triage {
+		for key, row := range rows {
+			if key[0] == kind {
+				rows[key] = alter(row)
+			}
+		}
+	}
+}
+
+// doubled has the one stay of a row there twice.
+func doubled(row string) string {
+	if row[1] != 2 { // a varint: zigzag
+		return row
+	}
+	return row[:1] + "\x04" + row[2:] + row[2:]
 }
 
 // The load must be what the checker takes for granted: history enough, and no two incidents alike.

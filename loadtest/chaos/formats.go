@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/fnv"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -158,73 +159,267 @@ func metaInput(row string) (int64, error) {
 // metaKey is the key of a meta row.
 const metaKey = "\x00m"
 
-// alertRow is what the checker wants of an alert row.
-type alertRow struct {
-	version int64
-	score   float64
-	sent    bool
+// trail is which of 64 units of time up to the last one something was seen in.
+type trail struct {
+	end  int64
+	bits uint64
 }
 
-func parseAlertRow(row string) (r alertRow, err error) {
-	b := []byte(row)
-	if len(b) == 0 || b[0] != 1 {
-		return r, errors.New("is not of version 1")
+// trailOf makes the trail of panes, in units of so many seconds.
+func trailOf(panes map[int64]bool, unit int64) (t trail) {
+	for pane := range panes {
+		t.end = max(t.end, pane/unit)
 	}
-	b = b[1:]
-	number := func() int64 {
-		v, n := binary.Varint(b)
-		if n <= 0 {
-			b, err = nil, errShort
-			return 0
+	for pane := range panes {
+		if back := t.end - pane/unit; back < 64 {
+			t.bits |= 1 << back
 		}
-		b = b[n:]
-		return v
 	}
-	skip := func(n int) {
-		if n > len(b) {
-			b, err = nil, errShort
-			return
-		}
-		b = b[n:]
+	return t
+}
+
+// seenWith is one presence of a profile row.
+type seenWith struct {
+	name        string
+	first, last int64
+	days, panes trail
+	hours       *[3]uint64 // of a place alone
+}
+
+// profile is a profile row: places, clients, keys and networks, and what people found.
+type profile struct {
+	since, last       int64
+	days              trail
+	lists             [4][]seenWith
+	accepted, refused []string
+}
+
+func (p profile) row() string {
+	b := []byte{1}
+	number := func(n int64) { b = binary.AppendVarint(b, n) }
+	word := func(w uint64) { b = binary.LittleEndian.AppendUint64(b, w) }
+	trail := func(t trail) {
+		number(t.end)
+		word(t.bits)
 	}
-	text := func() {
-		l, n := binary.Uvarint(b)
-		if n <= 0 || l > uint64(len(b)-n) {
-			b, err = nil, errShort
-			return
-		}
-		b = b[n+int(l):]
-	}
-	r.version = number()
-	r.sent = len(b) > 0 && b[0] == 1
-	skip(4)       // route, verdict, timely, outcome
-	for range 3 { // first, last, dropped
-		number()
-	}
-	text()                                        // lead
-	text()                                        // organisation
-	for n := number(); n > 0 && err == nil; n-- { // methods
-		text()
-		text()
-		text()
-		number()
-		skip(3)
-		number()
-	}
-	for i := range 3 { // clients, keys, networks
-		for n := number(); n > 0 && err == nil; n-- {
-			text()
-			if i == 2 { // and its name
-				text()
+	number(p.since)
+	number(p.last)
+	trail(p.days)
+	for _, list := range p.lists {
+		number(int64(len(list)))
+		for _, s := range list {
+			b = appendText(b, s.name)
+			number(s.first)
+			number(s.last)
+			trail(s.days)
+			trail(s.panes)
+			if s.hours != nil {
+				for _, w := range s.hours {
+					word(w)
+				}
 			}
 		}
 	}
-	text() // overlap
-	number()
-	number()
-	r.score = float64(number()) / 100
-	if skip(8); err == nil && len(b) > 0 {
-		err = errors.New("is too long")
+	for _, list := range [...][]string{p.accepted, p.refused} {
+		number(int64(len(list)))
+		for _, place := range list {
+			b = appendText(b, place)
+		}
 	}
-	return r, err
+	return string(b)
+}
+
+// stay is one of a stays row.
+type stay struct {
+	place            string
+	day, first, last int64
+	alerted, settled bool
+}
+
+func parseStays(row string) (stays []stay, err error) {
+	r := rowReader{b: []byte(row)}
+	r.version()
+	for range r.count() {
+		stays = append(stays, stay{r.text(), r.number(), r.number(), r.number(), r.truth(), r.truth()})
+	}
+	return stays, r.end()
+}
+
+// fact is one method of an alert row.
+type fact struct {
+	name, id, account string
+	score             int64 // hundredths
+	level, outcome    byte
+	isNew             bool
+	first             int64
+}
+
+// alertRow is an alert row, but for the hash of its reasons.
+type alertRow struct {
+	version              int64
+	route, verdict       byte
+	timely               bool
+	outcome              byte
+	first, last, dropped int64
+	lead, organisation   anomaly
+	methods              []fact
+	clients, keys        []string
+	networks             int
+	elsewhere            string
+	score                float64
+}
+
+func (a alertRow) sent() bool { return a.route == 1 }
+
+func parseAlertRow(row string) (a alertRow, err error) {
+	r := rowReader{b: []byte(row)}
+	r.version()
+	a.version = r.number()
+	a.route, a.verdict, a.timely, a.outcome = r.byte(), r.byte(), r.truth(), r.byte()
+	a.first, a.last, a.dropped = r.number(), r.number(), r.number()
+	for _, to := range [...]*anomaly{&a.lead, &a.organisation} {
+		if text := r.text(); text != "" {
+			if *to, err = parseAnomaly(text); err != nil {
+				return a, err
+			}
+		}
+	}
+	for range r.count() {
+		a.methods = append(a.methods, fact{r.text(), r.text(), r.text(), r.number(), r.byte(), r.byte(), r.truth(), r.number()})
+	}
+	for _, to := range [...]*[]string{&a.clients, &a.keys} {
+		for range r.count() {
+			*to = append(*to, r.text())
+		}
+	}
+	a.networks = int(r.count())
+	for range 2 * a.networks {
+		r.text()
+	}
+	a.elsewhere = r.text()
+	r.number()
+	r.number()
+	a.score = float64(r.number()) / 100
+	r.skip(8)
+	return a, r.end()
+}
+
+// anomaly is what the checker wants of an anomaly record, most of it of the visit in it.
+type anomaly struct {
+	score                    float64
+	method, principal, place string
+	pane                     int64
+	outcome                  byte
+	millis                   int64
+	at                       at
+	id                       string
+}
+
+func parseAnomaly(record string) (a anomaly, err error) {
+	r := rowReader{b: []byte(record)}
+	if r.byte() != 3 {
+		return a, errors.New("is no anomaly")
+	}
+	r.version()
+	a.score = math.Float64frombits(r.word())
+	r.skip(8 + 1) // probability, level
+	for range 9 {
+		r.number()
+	}
+	for n := r.uvarint(); n > 0 && r.err == nil; n-- {
+		r.text()
+		r.number()
+	}
+	visit := rowReader{b: []byte(r.text())}
+	if err := r.end(); err != nil {
+		return a, err
+	}
+	r = visit
+	if r.byte() != 1 {
+		return a, errors.New("holds no visit")
+	}
+	r.version()
+	r.text() // scope
+	a.method, a.principal, a.place = r.text(), r.text(), r.text()
+	a.pane, a.outcome = r.number(), r.byte()&3
+	r.number() // horizon
+	a.millis = r.number()
+	r.number() // delivered
+	a.at = at{int32(r.number()), r.number()}
+	r.number() // byte
+	r.skip(1)  // flags
+	a.id = r.text()
+	return a, r.err
+}
+
+// rowReader reads fields. After a fault it returns zeros, and end says so.
+type rowReader struct {
+	b   []byte
+	err error
+}
+
+func (r *rowReader) skip(n int) []byte {
+	if n > len(r.b) {
+		r.b, r.err = nil, errShort
+		return make([]byte, n)
+	}
+	skipped := r.b[:n]
+	r.b = r.b[n:]
+	return skipped
+}
+
+func (r *rowReader) version() {
+	if r.byte() != 1 {
+		r.b, r.err = nil, errors.New("is not of version 1")
+	}
+}
+
+func (r *rowReader) byte() byte   { return r.skip(1)[0] }
+func (r *rowReader) truth() bool  { return r.byte() != 0 }
+func (r *rowReader) word() uint64 { return binary.BigEndian.Uint64(r.skip(8)) }
+
+func (r *rowReader) number() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.b, r.err = nil, errShort
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *rowReader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.b, r.err = nil, errShort
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+// count is a number of things that take a byte each at the least.
+func (r *rowReader) count() int64 {
+	n := r.number()
+	if n < 0 || n > int64(len(r.b)) {
+		r.b, r.err = nil, errShort
+		return 0
+	}
+	return n
+}
+
+func (r *rowReader) text() string {
+	n := r.uvarint()
+	if n > uint64(len(r.b)) {
+		r.b, r.err = nil, errShort
+		return ""
+	}
+	return string(r.skip(int(n)))
+}
+
+func (r *rowReader) end() error {
+	if r.err == nil && len(r.b) > 0 {
+		return errors.New("is too long")
+	}
+	return r.err
 }

@@ -40,7 +40,12 @@ var (
 	actions  = []string{"CreateUser", "ListAll", "Decrypt", "GetObject", "DescribeAll", "PutPolicy"}
 )
 
-const account = "444455556666"
+const (
+	account = "444455556666"
+	// Everybody calls with one tool, and the load says what profiles call it.
+	userAgent = "aws-cli/2.17.1 md/awscrt#0.20.11 ua/2.0 os/linux#6.1 lang/python#3.11"
+	client    = "aws-cli on linux"
+)
 
 type person struct{ name, home string }
 
@@ -127,7 +132,7 @@ func (l *load) event(at time.Time, p, country, method, code string) []byte {
 		"eventVersion": "1.11", "eventTime": at.UTC().Format(time.RFC3339), "eventID": fmt.Sprintf("00000000-0000-4000-8000-%012d", l.seq),
 		"eventSource": service + ".amazonaws.com", "eventName": action, "awsRegion": "eu-central-1",
 		"sourceIPAddress": fmt.Sprintf("%s.%d", networks[country], 1+l.rng.IntN(250)),
-		"userAgent":       "aws-cli/2.17.1 md/awscrt#0.20.11 ua/2.0 os/linux#6.1 lang/python#3.11", "requestID": fmt.Sprintf("%016x", l.rng.Uint64()),
+		"userAgent":       userAgent, "requestID": fmt.Sprintf("%016x", l.rng.Uint64()),
 		"recipientAccountId": account, "eventType": "AwsApiCall", "eventCategory": "Management", "readOnly": true, "managementEvent": true,
 		"requestParameters": map[string]any{"n": l.seq}, "responseElements": nil,
 		"userIdentity": map[string]any{"type": "IAMUser", "principalId": "AIDA" + strings.ToUpper(p), "accountId": account, "userName": p, "arn": "arn:aws:iam::" + account + ":user/" + p, "accessKeyId": "AKIAEXAMPLE" + strings.ToUpper(p)},

@@ -1,6 +1,7 @@
 // Command chaos runs several farcall processes on a three-node Apache Kafka under load, injects faults, and then proves from the
 // topics alone that nothing was lost and nothing doubled: every planted incident is alerted once, every row is the one that the
-// input leads to, every bad record is in the dead letters.
+// input leads to (those of triage as far as they don't depend on the order in which it came: lives.go), every bad record is in
+// the dead letters.
 //
 //	chaos [--seed N] [--faults N] [--schedule FILE] [--short] [--rate N] [--session D] [--cleanup D] [--keep]
 //
@@ -8,7 +9,7 @@
 // schedule out and judges what was done; a second one ends it at once. The program exits with 1 when anything differs, and says
 // what.
 //
-// The checker (check.go, formats.go) shares no code with farcall, only hash functions of libraries, and the load's own word for
+// The checker (check.go, lives.go, formats.go) shares no code with farcall, only hash functions of libraries, and the load's own word for
 // where an address lies. Before it is believed it must reject copies of the reading that were tampered with (proof.go).
 package main
 
@@ -408,6 +409,9 @@ func (d *driver) report(p plan, v *verdict) {
 		fmt.Fprintf(w, "  %5.1f s  %5.1f s  %4d  %s\n", median(ds).Seconds(), slices.Max(ds).Seconds(), len(ds), what)
 	}
 	fmt.Fprintf(w, "%d raw records, %d incidents in %d alert records, %d rows, %d dead letters\n", p.produced, v.incidents, v.alerts, v.rows, v.letters)
+	if v.busy > 0 {
+		fmt.Fprintf(w, "not looked at: the profile, stays and alert rows of %d principals with more than %d stays\n", v.busy, maxStays)
+	}
 	fmt.Fprintf(w, "lost: %d\ndoubled: %d\ndiffering: %d\nother violations: %d\n", v.lost, v.doubled, len(v.differs), len(d.violations))
 	for i, what := range v.differs {
 		if i == 50 {

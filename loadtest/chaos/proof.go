@@ -69,7 +69,7 @@ var tamperings = []tampering{
 				if key[0] != 'a' {
 					continue
 				}
-				if a, err := parseAlertRow(row); err == nil && a.sent {
+				if a, err := parseAlertRow(row); err == nil && a.sent() {
 					rows[key] = row[:1] + string([]byte{row[1] - 2}) + row[2:] // a varint below 64: zigzag, in one byte
 					return nil
 				}
@@ -103,20 +103,63 @@ var tamperings = []tampering{
 		r.letters = append(slices.Clone(r.letters), r.letters[0])
 		return nil
 	}},
-	{"one raw record skipped", func(p plan, r *reading) error {
-		i, err := alone(p, r.raw)
+	{"one profile altered", func(_ plan, r *reading) error {
+		return alterRow(r, 'p', func(row string) string { return flip(row, len(row)-3) }) // the hours of its last key's panes
+	}},
+	{"one profile gone", func(_ plan, r *reading) error { return alterRow(r, 'p', nil) }},
+	{"one account known since another pane", func(_ plan, r *reading) error {
+		return alterRow(r, 'o', func(row string) string { return flip(row, 2) })
+	}},
+	{"one stay ends in another pane", func(_ plan, r *reading) error {
+		return alterRow(r, 'e', func(row string) string { return flip(row, len(row)-4) })
+	}},
+	{"one alert row of another event", func(_ plan, r *reading) error {
+		return alterRow(r, 'a', func(row string) string {
+			a, err := parseAlertRow(row)
+			if err != nil || len(a.methods) == 0 {
+				return row
+			}
+			// The last place that names the event is its method's: the lead stands before.
+			return flip(row, strings.LastIndex(row, a.methods[0].id))
+		})
+	}},
+	{"one alert row gone", func(_ plan, r *reading) error { return alterRow(r, 'a', nil) }},
+	{"one raw record skipped by detect", func(p plan, r *reading) error {
+		i, err := alone(p, r.raw, func(c *call) string { return fmt.Sprint(c.method(), c.place(), c.principal(), c.pane(), c.outcome()) })
 		if err != nil {
 			return err
 		}
 		// The rows are those of all other raw records.
-		fewer, err := learned(p, slices.Delete(slices.Clone(r.raw), i, i+1))
+		fewer, err := derive(p, slices.Delete(slices.Clone(r.raw), i, i+1))
 		if err != nil {
 			return err
 		}
-		for n := range fewer {
-			fewer[n][metaKey] = r.detect[n][metaKey]
+		for n := range fewer.detect {
+			fewer.detect[n][metaKey] = r.detect[n][metaKey]
 		}
-		r.detect = fewer
+		r.detect = fewer.detect
+		return nil
+	}},
+	{"one raw record skipped by triage", func(p plan, r *reading) error {
+		i, err := alone(p, r.raw, func(c *call) string { return fmt.Sprint(c.place(), c.principal(), c.pane()) })
+		if err != nil {
+			return err
+		}
+		cs, err := calls(r.raw[i].value, p.badValues())
+		if err != nil {
+			return err
+		}
+		fewer, err := derive(p, slices.Delete(slices.Clone(r.raw), i, i+1))
+		if err != nil {
+			return err
+		}
+		who := cs[0].principal()
+		l := fewer.lives[who]
+		if l == nil {
+			l = newLife()
+		}
+		r.triage = cloneRows(r.triage)
+		r.triage[partitionOf(who, partitions)]["p"+who] = l.profile().row()
 		return nil
 	}},
 	{"one input offset not committed", func(_ plan, r *reading) error {
@@ -145,8 +188,30 @@ var tamperings = []tampering{
 	}},
 }
 
-// alone finds a raw record that tells of a presence that no other tells of, and that is not forgotten.
-func alone(p plan, raw []record) (index int, err error) {
+// alterRow has one row of triage, whose key begins with kind, say something else, or takes it away.
+func alterRow(r *reading, kind byte, alter func(row string) string) error {
+	r.triage = cloneRows(r.triage)
+	for _, rows := range r.triage {
+		for key, row := range rows {
+			if key[0] != kind {
+				continue
+			}
+			if alter == nil {
+				delete(rows, key)
+				return nil
+			}
+			if rows[key] = alter(row); rows[key] != row {
+				return nil
+			}
+		}
+	}
+	return errNothing
+}
+
+func flip(s string, i int) string { return s[:i] + string([]byte{s[i] ^ 2}) + s[i+1:] }
+
+// alone finds a raw record that tells of a presence, as spelled, that no other tells of, and that is not forgotten.
+func alone(p plan, raw []record, spell func(*call) string) (index int, err error) {
 	times := map[string]int{}
 	single := map[int]string{}
 	when := map[int]time.Time{}
@@ -158,7 +223,7 @@ func alone(p plan, raw []record) (index int, err error) {
 			return 0, err
 		}
 		for _, c := range cs {
-			presence := fmt.Sprint(c.Source, c.Name, c.Address[:strings.LastIndexByte(c.Address, '.')], c.Identity.User, c.Time.Truncate(paneWidth).Unix(), c.Error == "")
+			presence := spell(&c)
 			times[presence]++
 			if len(cs) == 1 {
 				single[i], when[i] = presence, c.Time

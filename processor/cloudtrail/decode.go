@@ -42,7 +42,8 @@ type Limits struct {
 	// fields of an Event count as those.
 	Depth int
 	// ExpandedBytes is the sum of what all gzip in one payload may expand to. In a stream, whose own gzip may be of any
-	// size, it is the limit for what one value of the stream, or one element of a list in it, carries.
+	// size, it is the limit for what one value of the stream, or one element of a list in it, carries. Past
+	// bombBytes, gzip must not expand to more than bombRatio times its own size either.
 	ExpandedBytes int64
 }
 
@@ -59,6 +60,13 @@ func DefaultLimits() Limits {
 const (
 	// carrierBytes is the largest base64 text: a Lambda event is at most 6 MB.
 	carrierBytes = 8 << 20
+	// bombRatio is how many times its size gzip may expand to. Records differ in two random ids at the least, some forty bytes
+	// of what can't be compressed, so that lists of them stay below 60. The first bombBytes, CloudTrail's own limit for a
+	// record, may be of nothing but one letter.
+	bombRatio = 200
+	bombBytes = 256 << 10
+	// probeBytes is how much of a gzip is expanded to see that it holds no text that anything could be found in.
+	probeBytes = 16 << 10
 	// maxLayers is how many envelopes may lie around a record. The deepest real one is base64 in a Lambda event in gzip,
 	// around a subscription, around a message: five.
 	maxLayers = 8
@@ -321,8 +329,17 @@ func (d *Decoder) expandInto(l *layer, b []byte) text {
 				ReasonExpanded, fmt.Sprintf("gzip expands to more than %d bytes", d.limits.ExpandedBytes),
 			}}
 		}
-		out = out[:len(out)+n]
+		before := len(out)
+		out = out[:before+n]
 		d.expanded += int64(n)
+		if before < probeBytes && len(out) >= probeBytes && !promising(out[:probeBytes]) {
+			l.plain = out
+			return text{buf: out[:probeBytes], cut: &cut{ReasonNotJSON, fmt.Sprintf("gzip whose first %d bytes are one line", probeBytes)}}
+		}
+		if len(out) > bombBytes && len(out)/bombRatio > len(b)-l.source.Len() {
+			l.plain = out
+			return text{buf: out, cut: &cut{ReasonExpanded, fmt.Sprintf("gzip expands to more than %d times its size", bombRatio)}}
+		}
 		if err != nil {
 			l.plain = out
 			if err == io.EOF {
@@ -331,6 +348,18 @@ func (d *Decoder) expandInto(l *layer, b []byte) text {
 			return text{buf: out, cut: gzipCut(err)}
 		}
 	}
+}
+
+// promising says whether a text may begin so: with what values, gzip or base64 begin with, or with a line of rubbish before others.
+func promising(b []byte) bool {
+	if bytes.IndexByte(b, '\n') >= 0 {
+		return true
+	}
+	b = bytes.TrimLeft(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")), " \t\r")
+	if len(b) == 0 || startsValue(b[0]) || isGzip(b) || looksBase64(b) {
+		return true
+	}
+	return b[0] == '-' || b[0] == 't' || b[0] == 'f' || b[0] == 'n' || isDigit(b[0])
 }
 
 // sequence decodes JSON values that follow each other, with or without line breaks between them.
@@ -602,7 +631,11 @@ func (d *Decoder) unparsed(t *text, layer int, last *model, why int) bool {
 	if why == notJSON {
 		return d.broken(t, layer, last, grammar(d.fillWindow(t)))
 	}
-	n, whole := t.measure(d.limits.RecordBytes)
+	// What is cut off is good as far as it goes, and so its brackets do not close either.
+	n, whole := min(len(t.rest()), d.limits.RecordBytes), false
+	if why == tooDeep {
+		n, whole = t.measure(d.limits.RecordBytes)
+	}
 	if whole {
 		d.refuse(ReasonTooDeep, t.offset(0), t.rest()[:n], d.deepDetail())
 		t.pos += n
@@ -708,7 +741,8 @@ func (d *Decoder) broken(t *text, layer int, last *model, found verdict) bool {
 		ok = t.discard()
 		rest = d.head
 	}
-	d.refuse(ReasonTooLarge, off, rest, fmt.Sprintf("a record of more than %d bytes", d.limits.RecordBytes))
+	reason, detail := t.untilCut(ReasonTooLarge, fmt.Sprintf("a record of more than %d bytes", d.limits.RecordBytes))
+	d.refuse(reason, off, rest, detail)
 	return ok
 }
 
@@ -751,6 +785,7 @@ func (d *Decoder) discardLine(t *text, from int, anyLine bool, r Reason, detail 
 		t.discardToLine(from, anyLine)
 		raw = d.head[:min(int64(len(d.head)), t.base+int64(t.pos)-start)]
 	}
+	r, detail = t.untilCut(r, detail)
 	d.refuse(r, off, trimRight(raw), detail)
 }
 
@@ -830,12 +865,7 @@ func (d *Decoder) token(t *text, layer int) {
 		d.refuse(ReasonNotCloudTrail, off, word, kindOf(word)+" where a record was expected")
 	default:
 		rest = rest[:min(len(rest), 2*quoteBytes)]
-		reason, detail := ReasonNotJSON, "neither JSON nor gzip nor base64 of either: "+quote(rest)
-		if t.cut != nil && t.src == nil && bytes.IndexByte(t.rest(), '\n') < 0 {
-			// Nothing but this was there before the cut, such as the zeros of a gzip bomb: one bad thing, not two.
-			reason, detail, t.cut = t.cut.reason, t.cut.detail+", and holds "+detail, nil
-		}
-		d.discardLine(t, 0, true, reason, detail)
+		d.discardLine(t, 0, true, ReasonNotJSON, "neither JSON nor gzip nor base64 of either: "+quote(rest))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"reflect"
 	"runtime"
 	"runtime/debug"
@@ -581,12 +582,94 @@ func TestBombs(t *testing.T) {
 			if limit := int64(effortBytes + effortShare*len(payload) + 2*d.limits.RecordBytes); d.effort > limit {
 				t.Errorf("scanned %d bytes in vain, for a payload of %d", d.effort, len(payload))
 			}
-			var z counter
+			// In gzip it is a bomb where it repeats itself: all past its beginning is one more bad thing, if not the only one.
+			var z collector
 			d.Decode(zip([]byte(payload)), &z)
-			if z.refusals != len(c.refusals) {
-				t.Errorf("%d refusals in gzip, %d without", z.refusals, len(c.refusals))
+			if n := len(z.refusals); n == 0 || n > maxRefusals+1 ||
+				z.refusals[n-1].Reason != ReasonExpanded && n != len(c.refusals) || z.refusals[n-1].Reason == ReasonExpanded && n > len(c.refusals)+1 {
+				t.Errorf("%d refusals in gzip, %d without", n, len(c.refusals))
 			}
 		})
+	}
+}
+
+// TestBombRatio: gzip may expand as far as records do, and not as far as nothing but repetition.
+func TestBombRatio(t *testing.T) {
+	var list []byte
+	for i := range 3000 {
+		list = append(list, strings.Replace(rec(fmt.Sprintf("%016x-%016x", uint64(i)*0x9e3779b97f4a7c15, uint64(i)*0xbf58476d1ce4e5b9)), "{", `{"requestParameters":"`+strings.Repeat("r", 1500)+`",`, 1)+"\n"...)
+	}
+	var good counter
+	NewDecoder(DefaultLimits()).Decode(zip(list), &good)
+	if ratio := len(list) / len(zip(list)); good.events != 3000 || good.refusals != 0 || ratio < 30 {
+		t.Errorf("%d events, %d refusals of records that repeat themselves, packed %d to 1", good.events, good.refusals, ratio)
+	}
+	a := rec("a")
+	for name, c := range map[string]struct{ payload, want string }{
+		"zeros":               {string(zip(make([]byte, 8<<20))), "not_json@0"},
+		"zeros, damaged":      {string(zip(make([]byte, 8<<20))[:2000]), "not_json@0"},
+		"zeros behind a line": {string(zip([]byte(a + "\n" + strings.Repeat("\x00", 8<<20)))), "a expanded_too_large"},
+		"a line of zeros":     {string(zip([]byte(strings.Repeat("\x00", 1000) + "\n" + a))), "not_json@0 a"},
+		"blanks":              {string(zip([]byte(strings.Repeat(" ", 200<<10) + a))), "a"},
+		"too many blanks":     {string(zip([]byte(strings.Repeat(" ", 8<<20) + a))), "expanded_too_large"},
+		"one long string":     {string(zip([]byte(a + "\n" + `{"x":"` + strings.Repeat("x", 8<<20) + `"}`))), "a expanded_too_large"},
+		"no gzip":             {a + "\n" + strings.Repeat("\x00", 8<<20) + "\n" + a, "a not_json"},
+	} {
+		var got collector
+		NewDecoder(DefaultLimits()).Decode([]byte(c.payload), &got)
+		if !strings.HasPrefix(brief(&got), c.want) || len(got.refusals) > 1 {
+			t.Errorf("%s: %s, want %s", name, brief(&got), c.want)
+		}
+	}
+}
+
+// TestBrackets holds scan, which leaps from quote to quote, against reading byte by byte, however the text is cut into pieces.
+func TestBrackets(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	slow := func(b []byte) int {
+		depth, str := 0, false
+		for i := 0; i < len(b); i++ {
+			switch c := b[i]; {
+			case str && c == '\\':
+				i++
+			case c == '"':
+				if str = !str; !str && depth == 0 {
+					return i + 1
+				}
+			case str:
+			case c == '{' || c == '[':
+				depth++
+			case c == '}' || c == ']':
+				if depth--; depth <= 0 {
+					return i + 1
+				}
+			}
+		}
+		return -1
+	}
+	for range 200_000 {
+		b := []byte{"{[\""[rng.IntN(3)]}
+		for range rng.IntN(20) {
+			b = append(b, `""\\\{}a`[rng.IntN(8)])
+		}
+		want := slow(b)
+		var s brackets
+		got, rest := 0, b
+		for {
+			piece := rest[:rng.IntN(len(rest)+1)]
+			n, done := s.scan(piece)
+			got += n
+			if rest = rest[n:]; done {
+				break
+			}
+			if len(rest) == 0 {
+				got = -1
+				break
+			}
+		}
+		if got != want {
+			t.Fatalf("%s ends at %d, want %d", b, got, want)
+		}
 	}
 }
 

@@ -95,8 +95,8 @@ func FuzzDecode(f *testing.F) {
 			return // from here on a stream tells more
 		}
 		for _, r := range c.refusals {
-			if r.Reason == ReasonExpanded {
-				return // a stream has no such limit, or each of its values has it
+			if r.Reason == ReasonExpanded || strings.HasPrefix(r.Detail, "gzip whose first") {
+				return // a stream has no such limits, or each of its values has them
 			}
 		}
 		for name, r := range map[string]io.Reader{"at once": bytes.NewReader(payload), "halves": iotest.HalfReader(bytes.NewReader(payload))} {

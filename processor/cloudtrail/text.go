@@ -2,9 +2,7 @@ package cloudtrail
 
 import (
 	"bytes"
-	"encoding/binary"
 	"io"
-	"math/bits"
 )
 
 // text is a run of JSON text that is read from front to back: a payload, something that a payload carried, or a stream.
@@ -116,29 +114,12 @@ type brackets struct {
 func (s *brackets) scan(b []byte) (n int, done bool) {
 	for i := 0; i < len(b); i++ {
 		if s.str {
-			if s.esc {
-				s.esc = false
-				continue
-			}
-			for i+8 <= len(b) {
-				w := binary.LittleEndian.Uint64(b[i:])
-				if m := hasByte(w, '"'*eachByte) | hasByte(w, '\\'*eachByte); m != 0 {
-					i += bits.TrailingZeros64(m) / 8
-					break
-				}
-				i += 8
-			}
-			if i == len(b) {
+			n := s.stringEnd(b[i:])
+			if n == 0 {
 				break
 			}
-			switch b[i] {
-			case '\\':
-				s.esc = true
-			case '"':
-				s.str = false
-				if s.depth == 0 {
-					return i + 1, true
-				}
+			if i += n - 1; s.depth == 0 {
+				return i + 1, true
 			}
 			continue
 		}
@@ -155,6 +136,38 @@ func (s *brackets) scan(b []byte) (n int, done bool) {
 		}
 	}
 	return len(b), false
+}
+
+// stringEnd leaves the string whose inside b begins with, and returns how much of b belongs to it; 0 if it does not end there.
+// It goes from quote to quote, for which the library has the processor's widest instructions.
+func (s *brackets) stringEnd(b []byte) int {
+	for i := 0; ; {
+		q := bytes.IndexByte(b[i:], '"')
+		end := i + q
+		if q < 0 {
+			end = len(b)
+		}
+		// A quote behind an odd number of backslashes does not end it. Those before i were counted with the quote before.
+		esc := s.esc
+		run := end
+		for run > i && b[run-1] == '\\' {
+			run--
+		}
+		if odd := (end-run)%2 == 1; run > i {
+			esc = odd
+		} else {
+			esc = esc != odd
+		}
+		if q < 0 {
+			s.esc = esc
+			return 0
+		}
+		s.esc = false
+		if i = end + 1; !esc {
+			s.str = false
+			return i
+		}
+	}
 }
 
 // measure finds the end of the object, array or string at the front of t by its brackets, if that is at most limit bytes
@@ -209,6 +222,17 @@ func (t *text) discardToLine(from int, anyLine bool) {
 		}
 		t.pos++
 	}
+}
+
+// untilCut is why something bad that has just been passed over is refused. Where it goes on up to where the text was cut, such as
+// the zeros of a gzip bomb, the two are one bad thing.
+func (t *text) untilCut(r Reason, detail string) (Reason, string) {
+	if t.cut == nil || t.src != nil || t.pos < len(t.buf) {
+		return r, detail
+	}
+	cut := t.cut
+	t.cut = nil
+	return cut.reason, cut.detail + ", and holds " + detail
 }
 
 func startsValue(c byte) bool { return c == '{' || c == '[' || c == '"' }

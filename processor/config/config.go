@@ -148,7 +148,7 @@ type Route struct {
 	RecordBytes int `yaml:"record_bytes" env:"RECORD_BYTES"`
 	// Levels of objects and arrays in a record, 8 to 1000.
 	Depth int `yaml:"depth" env:"DEPTH"`
-	// What the gzip in one raw record may expand to, in bytes, 1 MiB to 1 GiB.
+	// What the gzip in one raw record may expand to, in bytes, 1 MiB to 1 GiB. Past 256 KiB, it may not expand to more than 200 times its own size either.
 	ExpandedBytes int64 `yaml:"expanded_bytes" env:"EXPANDED_BYTES"`
 	// Presences remembered for each raw partition, about 20 bytes each, 1024 to 268435456. With too few, more is told twice.
 	MemoryEntries int `yaml:"memory_entries" env:"MEMORY_ENTRIES"`

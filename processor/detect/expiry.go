@@ -73,6 +73,12 @@ func (t *Task) expire(limit int64) error {
 		if err := t.expiry.make(t.view); err != nil {
 			return err
 		}
+		// What a retraction has changed since the last transaction is in no row now, and will be again at its end.
+		for _, w := range t.windows {
+			if len(w.panes) > 0 {
+				t.expiry.enlist(w.method, w.panes[0])
+			}
+		}
 	}
 	var gone [][]byte
 	for _, name := range t.expiry.take(limit) {

@@ -174,3 +174,43 @@ func TestExpiryAcrossRestarts(t *testing.T) {
 		}
 	})
 }
+
+// A row that a retraction has changed is in no store until the transaction ends. The first expiry of a task must know of it all the
+// same, or the row outlives its window.
+func TestRetractedRowExpires(t *testing.T) {
+	store := newStore(t)
+	f := feeder{t, newTask(t, short, store)}
+	call := func(task *Task, who string, hour int64) {
+		v := visitAt(monday+hour*3600, who, "US", topics.Allowed)
+		if _, err := task.Visit(&v, new(topics.Anomaly)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for h := range int64(25) {
+		call(f.task, "alice", h)
+		call(f.task, "mallory", h)
+	}
+	commit(t, f.task, store)
+
+	task := NewTask(short, store, f.task.StreamTime())
+	v := visitAt(monday, "mallory", "US", topics.Allowed)
+	back := &topics.Retraction{Method: v.Method, Place: "US", Principal: "mallory", From: monday, To: monday + 10*3600}
+	if removed, _, err := task.Retract(back); removed != 11 || err != nil {
+		t.Fatalf("%d removed, %v", removed, err)
+	}
+	call(task, "alice", 24+6+2)
+	commit(t, task, store)
+	oldest := int64(0)
+	if err := store.Scan(state.PanePrefix(v.Key()), func(k, _ []byte) error {
+		_, pane, _, err := state.ParsePaneKey(k)
+		if oldest == 0 {
+			oldest = pane
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if want := monday + 3*3600; oldest != want {
+		t.Errorf("the oldest row is of pane %d, want %d", oldest, want)
+	}
+}

@@ -74,18 +74,17 @@ func (w *window) hasPane(pane int64) (int, bool) { return slices.BinarySearch(w.
 // late is judged by what came before it, not by what an intruder did since.
 func (w *window) distribution(t *Task, pane int64, place string, principal uint64) (topics.Distribution, counts, error) {
 	tally := t.tally[:0]
+	own := int64(0)
 	for p, s := range w.places {
 		tally = append(tally, topics.PlaceCount{Place: p, Visits: s.visits})
+		own += s.byPrincipal[principal]
 	}
 	here := &support{}
 	if s := w.places[place]; s != nil {
 		here = s
 	}
 	c := counts{visits: w.visits, place: here.visits}
-	own, exact := int64(0), w.exact
-	for _, s := range w.places {
-		own += s.byPrincipal[principal]
-	}
+	exact := w.exact
 	byPrincipal := here.byPrincipal
 	if pane != w.end {
 		adjusted := map[uint64]int64{}
@@ -186,12 +185,23 @@ func (w *window) distribution(t *Task, pane int64, place string, principal uint6
 	return d, c, nil
 }
 
-// top returns the most visited places of the last distribution.
+// top returns the most visited places of the last distribution. It does not sort them all: some methods are called from hundreds.
 func (t *Task) top() []topics.PlaceCount {
-	slices.SortFunc(t.tally, func(a, b topics.PlaceCount) int {
-		return cmp.Or(cmp.Compare(b.Visits, a.Visits), cmp.Compare(a.Place, b.Place))
-	})
-	return slices.Clone(t.tally[:min(len(t.tally), topics.MaxTopCountries)])
+	top := make([]topics.PlaceCount, 0, topics.MaxTopCountries+1)
+	for _, pc := range t.tally {
+		if len(top) == topics.MaxTopCountries && byVisits(pc, top[len(top)-1]) > 0 {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(top, pc, byVisits)
+		top = slices.Insert(top, at, pc)
+		top = top[:min(len(top), topics.MaxTopCountries)]
+	}
+	return top
+}
+
+// byVisits orders places by their visits, most first, and equal ones by name.
+func byVisits(a, b topics.PlaceCount) int {
+	return cmp.Or(cmp.Compare(b.Visits, a.Visits), cmp.Compare(a.Place, b.Place))
 }
 
 // window returns the window of a method with its sums up to the pane of stream time.

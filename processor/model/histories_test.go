@@ -64,6 +64,14 @@ type detectTask struct{ *detect.Task }
 func (t detectTask) process(value []byte, _ int64) ([][]byte, error) {
 	var v topics.Visit
 	var a topics.Anomaly
+	if topics.KindOf(value) == topics.KindRetraction {
+		var r topics.Retraction
+		if err := r.Decode(value); err != nil {
+			return nil, err
+		}
+		_, _, err := t.Retract(&r)
+		return nil, err
+	}
 	if err := v.Decode(value); err != nil {
 		return nil, err
 	}
@@ -119,10 +127,10 @@ type history struct {
 	values  [][][]byte
 	routes  []*router
 	letters []string
-	visits  [][]byte
-	// principals are the sightings and anomalies; alerts the documents.
-	principals, alerts [][]byte
-	detect, triage     *stage
+	// visits have retractions among them; principals are the sightings and anomalies, and what people decided; alerts the documents.
+	visits, principals, alerts [][]byte
+	inForce                    []*topics.Exception
+	detect, triage             *stage
 }
 
 // router is route for one raw partition.
@@ -173,7 +181,7 @@ func newHistory(t *testing.T, seed uint64, locator *geo.Locator, met coverage) *
 		make: func(v state.View, at int64) (task, error) {
 			return detectTask{detect.NewTask(detect.Config{Pane: time.Duration(pane) * time.Second, Window: time.Duration(span) * time.Second, LookBack: time.Duration(lookBack) * time.Second, Floor: floor, CacheEntries: 1 << 10}, v, at)}, nil
 		}}
-	h.triage = &stage{h: h, name: "triage", in: &h.principals, commitOut: func(out [][]byte) { h.alerts = append(h.alerts, out...) },
+	h.triage = &stage{h: h, name: "triage", in: &h.principals, commitOut: h.commitTriage,
 		make: func(v state.View, at int64) (task, error) {
 			t, err := triage.NewTask(triageConfig, v, at)
 			return triageTask{t}, err
@@ -185,6 +193,46 @@ func newHistory(t *testing.T, seed uint64, locator *geo.Locator, met coverage) *
 		s.assign("")
 	}
 	return h
+}
+
+func (h *history) commitTriage(out [][]byte) {
+	for _, b := range out {
+		if topics.KindOf(b) == topics.KindRetraction {
+			h.visits = append(h.visits, b)
+		} else {
+			h.alerts = append(h.alerts, b)
+		}
+	}
+}
+
+// except makes an exception, or takes one back. Time is counted in records here.
+func (h *history) except() {
+	e := exception(h.rng, h.serial, int64(len(h.principals)), 150)
+	if n := len(h.inForce); n > 0 && h.rng.IntN(3) == 0 {
+		at := h.rng.IntN(n)
+		old := *h.inForce[at]
+		e, h.inForce = &old, slices.Delete(h.inForce, at, at+1)
+		e.Removed = true
+	} else {
+		h.serial++
+		h.inForce = append(h.inForce, e)
+	}
+	h.principals = append(h.principals, e.Append(nil))
+}
+
+// decide says of some alert what it was.
+func (h *history) decide() {
+	for range 10 { // but not of a roll-up
+		if len(h.alerts) == 0 {
+			return
+		}
+		b, err := alert.ParseBrief(h.alerts[h.rng.IntN(len(h.alerts))])
+		h.check(err)
+		if !b.RollUp {
+			h.principals = append(h.principals, verdict(h.rng, &b, int64(len(h.principals))).Append(nil))
+			return
+		}
+	}
 }
 
 func (h *history) step(format string, args ...any) {
@@ -253,8 +301,8 @@ func (h *history) produce(r raw) {
 		if r.denied {
 			code = `,"errorCode":"AccessDenied"`
 		}
-		value = fmt.Appendf(nil, `{"eventTime":%q,"eventSource":"iam.amazonaws.com","eventName":%q,"eventID":%q,"sourceIPAddress":%q,"userIdentity":{"type":"IAMUser","userName":%q,"accountId":%q}%s}`,
-			time.UnixMilli(r.at).UTC().Format("2006-01-02T15:04:05Z"), r.method[len("iam:"):], r.id, addresses[r.place], r.user, account, code)
+		value = fmt.Appendf(nil, `{"eventTime":%q,"eventSource":"iam.amazonaws.com","eventName":%q,"eventID":%q,"sourceIPAddress":%q,"userAgent":%q,"userIdentity":{"type":"IAMUser","userName":%q,"accountId":%q}%s}`,
+			time.UnixMilli(r.at).UTC().Format("2006-01-02T15:04:05Z"), r.method[len("iam:"):], r.id, addresses[r.place], clients[h.rng.IntN(len(clients))], r.user, account, code)
 		r.at = r.at / 1000 * 1000
 	}
 	h.sent[r.partition], h.values[r.partition] = append(h.sent[r.partition], r), append(h.values[r.partition], value)
@@ -513,7 +561,7 @@ func (h *history) play(n int) {
 	}
 	for range n {
 		s := []*stage{h.detect, h.triage}[h.rng.IntN(2)]
-		switch k := h.rng.IntN(10); {
+		switch k := h.rng.IntN(12); {
 		case k < 2:
 			h.step("send")
 			h.send()
@@ -524,6 +572,12 @@ func (h *history) play(n int) {
 		case k < 7:
 			h.step("turn of %s", s.name)
 			s.turn("")
+		case k == 10:
+			h.step("an exception")
+			h.except()
+		case k == 11:
+			h.step("a verdict")
+			h.decide()
 		default:
 			f := faults[h.rng.IntN(len(faults))]
 			h.step("%s: %s", s.name, f)
@@ -539,7 +593,7 @@ func (h *history) play(n int) {
 			h.route(r, false)
 		}
 	}
-	for _, s := range []*stage{h.detect, h.triage} {
+	for _, s := range []*stage{h.detect, h.triage, h.detect} { // which retractions come back to
 		for s.committed < len(*s.in) {
 			s.turn("")
 		}
@@ -561,11 +615,16 @@ func (h *history) judge() {
 			fmt.Sprint(spell(v), v.Horizon, v.Quiet, v.Evidence.EventTime, v.Evidence.EventID))
 	}
 	w := newWindows()
+	var retractions []string
 	for _, b := range h.visits {
+		h.check(w.record(b))
+		if topics.KindOf(b) == topics.KindRetraction {
+			retractions = append(retractions, string(b))
+			continue
+		}
 		var v topics.Visit
 		h.check(v.Decode(b))
 		told[spell(&v)] = true
-		w.visit(&v, b)
 		ofEvent(&v)
 	}
 	for _, v := range want.visits {
@@ -578,9 +637,10 @@ func (h *history) judge() {
 	var anomalies []string
 	sightings := map[string]bool{}
 	for i, b := range h.principals {
-		if topics.KindOf(b) != topics.KindSighting {
+		switch topics.KindOf(b) {
+		case topics.KindAnomaly:
 			anomalies = append(anomalies, string(b))
-		} else {
+		case topics.KindSighting:
 			var s topics.Sighting
 			h.check(s.Decode(b))
 			sightings[fmt.Sprint(s.Visit.Principal, s.Visit.Place, s.Visit.Pane)] = true
@@ -588,6 +648,8 @@ func (h *history) judge() {
 		}
 		h.check(g.record(b, int64(i)))
 	}
+	h.check(g.people.check(g.view))
+	h.same("retractions", g.back, retractions)
 	h.same("sightings", slices.Sorted(maps.Keys(want.sightings)), slices.Sorted(maps.Keys(sightings)))
 	h.same("anomalies", w.out, anomalies)
 	h.same("rows of detect", w.rows(), h.detectRows())
@@ -602,6 +664,10 @@ func (h *history) judge() {
 	}
 	h.same("rows of triage", g.rows(), rows)
 	h.met["alerts"] += len(alerts)
+	h.met["visits taken back"] += w.back
+	for what, n := range g.people.met {
+		h.met[what] += n
+	}
 	h.met["rows"] += len(rows) + len(h.detectRows())
 }
 
@@ -693,6 +759,9 @@ func TestHistories(t *testing.T) {
 		if met[f] < least {
 			t.Errorf("%s happened %d times, want %d", f, met[f], least)
 		}
+	}
+	if err := checkDecided(met, 20); err != nil {
+		t.Error(err)
 	}
 	if met["alerts"] == 0 {
 		t.Error("no history had an alert")

@@ -3,7 +3,6 @@ package model
 import (
 	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -130,6 +129,7 @@ type windows struct {
 	stream int64
 	out    []string // anomalies, encoded
 	late   int
+	back   int // visits that were taken back
 }
 
 func newWindows() *windows {
@@ -171,6 +171,45 @@ func (w *windows) visit(v *topics.Visit, encoded []byte) {
 		w.first[v.Method][v.Place] = v.Pane
 	}
 	w.last[v.Method][v.Place] = max(w.last[v.Method][v.Place], v.Pane)
+}
+
+// retract takes visits back. A place where nobody else is left was never seen from then on.
+func (w *windows) retract(r *topics.Retraction) {
+	before := len(w.visits)
+	maps.DeleteFunc(w.visits, func(p presence, _ topics.Outcome) bool {
+		return p.method == r.Method && p.place == r.Place && p.principal == r.Principal && p.pane >= r.From && p.pane <= r.To
+	})
+	if w.back += before - len(w.visits); before == len(w.visits) {
+		return
+	}
+	for p, o := range w.visits {
+		if p.method == r.Method && p.place == r.Place && o&topics.Allowed != 0 {
+			return
+		}
+	}
+	if w.first[r.Method][r.Place] >= r.From {
+		delete(w.first[r.Method], r.Place)
+		delete(w.last[r.Method], r.Place)
+	}
+}
+
+// record takes a record of detect's input.
+func (w *windows) record(value []byte) error {
+	var v topics.Visit
+	var r topics.Retraction
+	switch topics.KindOf(value) {
+	case topics.KindPulse: // nobody listens to them here
+		return nil
+	case topics.KindRetraction:
+		err := r.Decode(value)
+		w.retract(&r)
+		return err
+	}
+	if err := v.Decode(value); err != nil {
+		return err
+	}
+	w.visit(&v, value)
+	return nil
 }
 
 func (w *windows) judge(v *topics.Visit, encoded []byte, asOf int64) {
@@ -263,14 +302,17 @@ func (w *windows) rows() map[string]string {
 
 // undisturbed is triage as it must be: a task of its own over a plain map, which is fed the committed records of one partition in
 // their order, without batches, aborts, stores or restores. What it scores is for the tests of triage to judge.
+// What people decide, and what comes of it, is for people to judge.
 type undisturbed struct {
-	task *triage.Task
-	view view
-	out  []string // alerts: documents
+	task   *triage.Task
+	view   view
+	people *people
+	out    []string // alerts: documents
+	back   []string // retractions, encoded
 }
 
 func newUndisturbed(partition int32) (*undisturbed, error) {
-	u := &undisturbed{view: view{}}
+	u := &undisturbed{view: view{}, people: newPeople()}
 	cfg := triageConfig
 	cfg.Partition = partition
 	var err error
@@ -285,7 +327,12 @@ var triageConfig = triage.Config{
 }
 
 func (u *undisturbed) record(value []byte, created int64) error {
-	_, err := u.task.Record(bytes.Clone(value), created, u)
+	value = bytes.Clone(value)
+	if err := u.people.hear(value, created); err != nil {
+		return err
+	}
+	_, err := u.task.Record(value, created, u)
+	u.people.done()
 	return err
 }
 
@@ -294,13 +341,16 @@ func (u *undisturbed) Alert(a *alert.Alert) error {
 	rec, err := stream.AlertRecord("", a, version)
 	if err == nil {
 		u.out = append(u.out, string(rec.Value))
+		u.people.alert(a)
 	}
 	return err
 }
 
-// Retract implements triage.Output: these histories have no verdicts.
-func (u *undisturbed) Retract(_, _ []byte) error {
-	return errors.New("a retraction that nobody asked for")
+// Retract implements triage.Output.
+func (u *undisturbed) Retract(_, value []byte) error {
+	u.back = append(u.back, string(value))
+	u.people.retraction(value)
+	return nil
 }
 
 func (u *undisturbed) rows() map[string]string {

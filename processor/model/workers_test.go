@@ -30,6 +30,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/farcall/farcall/processor/alert"
+	"github.com/farcall/farcall/processor/decisions"
 	"github.com/farcall/farcall/processor/detect"
 	"github.com/farcall/farcall/processor/geo"
 	"github.com/farcall/farcall/processor/route"
@@ -58,7 +60,8 @@ type world struct {
 	locator *geo.Locator
 	sent    [][]raw
 	serial  int
-	mu      sync.Mutex // of what follows: the broker asks for it
+	inForce []*topics.Exception // as far as those who made them know
+	mu      sync.Mutex          // of what follows: the broker asks for it
 	clock   time.Time
 	armed   string // the fault that the next commit meets
 	m       *member
@@ -221,7 +224,7 @@ func (w *world) control(req kmsg.Request) (kmsg.Response, error, bool) {
 		}
 		return resp, nil, true
 	case *kmsg.EndTxnRequest:
-		if !r.Commit || !strings.HasPrefix(w.armed, "crash") {
+		if r.TransactionalID == names.Exceptions || !r.Commit || !strings.HasPrefix(w.armed, "crash") {
 			break
 		}
 		before := w.armed == "crash before commit"
@@ -263,6 +266,7 @@ func (w *world) send() {
 				w.count("duplicate", 1)
 			}
 		}
+		agent := clients[w.rng.IntN(len(clients))]
 		value := "no JSON"
 		if r.at = r.at / 1000 * 1000; !r.bad {
 			_, action, _ := strings.Cut(r.method, ":")
@@ -270,8 +274,8 @@ func (w *world) send() {
 			if r.denied {
 				code = `"errorCode":"AccessDenied",`
 			}
-			value = fmt.Sprintf(`{"eventVersion":"1.11","eventTime":%q,"eventID":%q,"eventSource":"iam.amazonaws.com","eventName":%q,%s"sourceIPAddress":%q,"recipientAccountId":%q,"eventType":"AwsApiCall","userIdentity":{"type":"IAMUser","accountId":%[6]q,"userName":%[7]q}}`,
-				time.UnixMilli(r.at).UTC().Format(time.RFC3339), r.id, action, code, addresses[r.place], account, r.user)
+			value = fmt.Sprintf(`{"eventVersion":"1.11","eventTime":%q,"eventID":%q,"eventSource":"iam.amazonaws.com","eventName":%q,%s"sourceIPAddress":%q,"recipientAccountId":%q,"eventType":"AwsApiCall","userAgent":%[8]q,"userIdentity":{"type":"IAMUser","accountId":%[6]q,"userName":%[7]q}}`,
+				time.UnixMilli(r.at).UTC().Format(time.RFC3339), r.id, action, code, addresses[r.place], account, r.user, agent)
 		}
 		rec := &kgo.Record{Topic: "raw", Partition: p, Timestamp: time.UnixMilli(r.timestamp), Value: []byte(value)}
 		if err := w.cl.ProduceSync(context.Background(), rec).FirstErr(); err != nil {
@@ -280,6 +284,51 @@ func (w *world) send() {
 		}
 		r.offset = rec.Offset
 		w.sent[p] = append(w.sent[p], r)
+	}
+}
+
+func (w *world) client() []kgo.Opt {
+	return []kgo.Opt{kgo.SeedBrokers(w.c.ListenAddrs()...), kgo.Dialer(w.net.DialContext)}
+}
+
+// except makes an exception, or takes one back.
+func (w *world) except() {
+	e := exception(w.rng, w.serial, time.Now().UnixMilli(), 300)
+	if n := len(w.inForce); n > 0 && w.rng.IntN(3) == 0 {
+		at := w.rng.IntN(n)
+		old := *w.inForce[at]
+		e, w.inForce = &old, slices.Delete(w.inForce, at, at+1)
+		e.Removed = true
+	} else {
+		w.serial++
+		w.inForce = append(w.inForce, e)
+	}
+	if err := decisions.Announce(context.Background(), w.client(), names, e); err != nil {
+		w.fail("announce: %w", err)
+	}
+}
+
+// decide says of some alert what it was.
+func (w *world) decide() {
+	var known []alert.Brief
+	for _, topic := range []string{names.Alerts, names.HeldBack} {
+		for _, rs := range w.read(topic) {
+			for _, r := range rs {
+				b, err := alert.ParseBrief(r.Value)
+				if err != nil {
+					w.fail("alert: %w", err)
+				}
+				if !b.RollUp {
+					known = append(known, b)
+				}
+			}
+		}
+	}
+	if len(known) == 0 {
+		return
+	}
+	if err := decisions.Decide(context.Background(), w.client(), names, verdict(w.rng, &known[w.rng.IntN(len(known))], time.Now().UnixMilli())); err != nil {
+		w.fail("decide: %w", err)
 	}
 }
 
@@ -366,7 +415,7 @@ func live(seed uint64, steps int, l *geo.Locator, faults map[string]int) error {
 		return err
 	}
 	defer w.c.Close()
-	for _, t := range []string{"raw", names.Visits, names.Principals, names.Alerts, names.HeldBack, names.DeadLetters, names.DetectChangelog, names.TriageChangelog} {
+	for _, t := range []string{"raw", names.Visits, names.Principals, names.Exceptions, names.Alerts, names.HeldBack, names.DeadLetters, names.DetectChangelog, names.TriageChangelog} {
 		if err := w.c.CreateTopic(t, partitions, nil); err != nil {
 			return err
 		}
@@ -380,7 +429,7 @@ func live(seed uint64, steps int, l *geo.Locator, faults map[string]int) error {
 	w.c.ControlKey(int16(kmsg.TxnOffsetCommit), w.control)
 	arm := func(fault string) { w.mu.Lock(); w.armed = fault; w.mu.Unlock() }
 	for step := 0; step < steps && w.err == nil; step++ {
-		switch n := w.rng.IntN(40); {
+		switch n := w.rng.IntN(42); {
 		case n < 20:
 			w.send()
 		case n < 30:
@@ -399,6 +448,10 @@ func live(seed uint64, steps int, l *geo.Locator, faults map[string]int) error {
 			w.revive()
 		case n < 39:
 			w.bury()
+		case n < 40:
+			w.except()
+		case n < 41:
+			w.decide()
 		default:
 			w.mu.Lock()
 			m, stop := w.m, w.m.left == nil
@@ -454,6 +507,8 @@ func (w *world) compare() {
 	w.drain("detect", names.Visits, visits)
 	principals := w.read(names.Principals)
 	w.drain("triage", names.Principals, principals)
+	visits = w.read(names.Visits) // and retractions
+	w.drain("detect", names.Visits, visits)
 	if w.err != nil {
 		return
 	}
@@ -467,11 +522,15 @@ func (w *world) compare() {
 	}
 	slices.Sort(letters)
 	w.differ("dead letters", want.letters, letters)
-	told := map[string]bool{}
+	told, retractions := map[string]bool{}, []string(nil)
 	for _, rs := range visits {
 		for _, r := range rs {
-			if topics.KindOf(r.Value) == topics.KindPulse {
-				continue // nobody listens to them here
+			switch topics.KindOf(r.Value) {
+			case topics.KindPulse: // nobody listens to them here
+				continue
+			case topics.KindRetraction:
+				retractions = append(retractions, string(r.Value))
+				continue
 			}
 			var v topics.Visit
 			if err := v.Decode(r.Value); err != nil {
@@ -494,8 +553,11 @@ func (w *world) compare() {
 	sightings, anomalies, alerts := map[string]bool{}, []string(nil), []string(nil)
 	for _, rs := range principals {
 		for _, r := range rs {
-			if topics.KindOf(r.Value) == topics.KindAnomaly {
+			switch topics.KindOf(r.Value) {
+			case topics.KindAnomaly:
 				anomalies = append(anomalies, string(r.Value))
+				continue
+			case topics.KindException, topics.KindVerdict:
 				continue
 			}
 			var s topics.Sighting
@@ -507,12 +569,17 @@ func (w *world) compare() {
 		}
 	}
 	w.differ("sightings", want.sightings, sightings)
-	wantAnomalies, wantAlerts := []string(nil), []string(nil)
+	wantAnomalies, wantAlerts, wantRetractions := []string(nil), []string(nil), []string(nil)
 	for p := range partitions {
 		win, g := w.oracle(p, visits, principals)
 		wantAnomalies = append(wantAnomalies, win.out...)
 		wantAlerts = append(wantAlerts, g.out...)
+		wantRetractions = append(wantRetractions, g.back...)
 		w.count("visits that came late", win.late)
+		w.count("visits taken back", win.back)
+		for what, n := range g.people.met {
+			w.count(what, n)
+		}
 	}
 	for _, topic := range []string{names.Alerts, names.HeldBack} {
 		for _, rs := range w.read(topic) {
@@ -522,11 +589,12 @@ func (w *world) compare() {
 			w.count(topic, len(rs))
 		}
 	}
-	for _, s := range [][]string{wantAnomalies, anomalies, wantAlerts, alerts} {
+	for _, s := range [][]string{wantAnomalies, anomalies, wantAlerts, alerts, wantRetractions, retractions} {
 		slices.Sort(s)
 	}
 	w.differ("anomalies", wantAnomalies, anomalies)
 	w.differ("alerts", wantAlerts, alerts)
+	w.differ("retractions", wantRetractions, retractions)
 	w.count("alerts", len(alerts))
 }
 
@@ -544,19 +612,17 @@ func (w *world) oracle(p int, visits, principals [][]*kgo.Record) (*windows, *un
 		w.fail("triage: %w", err)
 	}
 	for _, r := range visits[p] {
-		var v topics.Visit
-		if topics.KindOf(r.Value) == topics.KindPulse {
-			continue
+		if err := win.record(bytes.Clone(r.Value)); err != nil {
+			w.fail("visits: %w", err)
 		}
-		if err := v.Decode(bytes.Clone(r.Value)); err != nil {
-			w.fail("visit: %w", err)
-		}
-		win.visit(&v, r.Value)
 	}
 	for _, r := range principals[p] {
 		if err := g.record(r.Value, r.Timestamp.UnixMilli()); err != nil {
 			w.fail("principals: %w", err)
 		}
+	}
+	if err := g.people.check(g.view); err != nil {
+		w.fail("what people decided: %w", err)
 	}
 	return win, g
 }
@@ -670,5 +736,8 @@ func TestWorkers(t *testing.T) {
 		if faults[f] < 50 && !t.Failed() {
 			t.Errorf("%s happened %d times, want 50", f, faults[f])
 		}
+	}
+	if err := checkDecided(faults, 10); err != nil && !t.Failed() {
+		t.Error(err)
 	}
 }
