@@ -3,6 +3,7 @@ package stream
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -123,6 +124,44 @@ func testRevokedInMidTransaction(t *testing.T, before, after []int32) {
 	}
 	young.stop()
 	old.stop()
+	b.check(nil)
+}
+
+// TestPartitionWithoutOwner: the group has left a partition to nobody, as it does when the member dies that gave it up. Its members
+// notice.
+func TestPartitionWithoutOwner(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t, 4)
+	b.spread(40)
+	var dropped atomic.Bool
+	b.c.ControlKey(int16(kmsg.SyncGroup), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		req := r.(*kmsg.SyncGroupRequest)
+		if len(req.GroupAssignment) == 0 || dropped.Swap(true) {
+			return nil, nil, false
+		}
+		for i := range req.GroupAssignment {
+			var a kmsg.ConsumerMemberAssignment
+			if err := a.ReadFrom(req.GroupAssignment[i].MemberAssignment); err != nil {
+				t.Error(err)
+			}
+			for j := range a.Topics {
+				a.Topics[j].Partitions = slices.DeleteFunc(a.Topics[j].Partitions, func(p int32) bool { return p == 2 })
+			}
+			req.GroupAssignment[i].MemberAssignment = a.AppendTo(nil)
+		}
+		return nil, nil, false
+	})
+	m := b.runWorkers("m", disk(), 1, &counting{})
+	m.runs(3)
+	if !dropped.Load() {
+		t.Fatal("the assignment was not tampered with")
+	}
+	m.runs(4)
+	m.drains()
+	if n := m.restarts(); n != 0 {
+		t.Errorf("%v clients were rebuilt; a partition without an owner is no reason to", n)
+	}
+	m.stop()
 	b.check(nil)
 }
 

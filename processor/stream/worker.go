@@ -435,6 +435,7 @@ func (w *worker) session(ctx context.Context) (err error) {
 	if w.sess, err = w.client(alive); err != nil {
 		return fmt.Errorf("kafka client: %w", err)
 	}
+	go w.watchOwners(alive, w.sess.Client())
 	defer func() {
 		// The client goes first: it must not hold partitions whose tasks are gone. Closing waits for the answer to a join,
 		// which the broker gives when all other members have joined: too long for a stop, and a static member has nothing to
