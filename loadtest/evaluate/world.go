@@ -84,11 +84,12 @@ const (
 	hosting      = "hosting country"
 	housekeeping = "housekeeping method"
 	patient      = "place made to look used"
+	patientAway  = "place made to look used, victim away"
 	homeCountry  = "victim's own country"
 )
 
 // incidentKinds is their order in reports. The last can't be caught by place, and is reported apart.
-var incidentKinds = []string{farKey, roleOutside, colleagues, lowAndSlow, deniedSweep, hosting, housekeeping, patient, homeCountry}
+var incidentKinds = []string{farKey, roleOutside, colleagues, lowAndSlow, deniedSweep, hosting, housekeeping, patient, patientAway, homeCountry}
 
 // The countries that worlds are drawn from. Hosting countries have no offices, so that a VPN exit is never at home by chance.
 var (
