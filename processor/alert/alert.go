@@ -217,6 +217,12 @@ func (a *Alert) Reason() string {
 	} else if len(c.Clients) > 0 && c.Days > 0 {
 		parts = append(parts, "with its usual client")
 	}
+	for _, f := range c.Factors {
+		switch f.Name {
+		case "outside AWS", "new key", "hosting network", "hour": // nothing else here tells them
+			parts = append(parts, f.Text)
+		}
+	}
 	first := int64(0)
 	for i := range a.Methods {
 		if a.Methods[i].New {
@@ -252,8 +258,11 @@ func (a *Alert) Reason() string {
 func (a *Alert) where() string {
 	c := &a.Context
 	here := PlaceName(a.Lead.Visit.Place)
-	if c.Days == 0 {
-		return "the principal has no history"
+	switch {
+	case c.Days == 0 && c.Since == 0:
+		return "the principal was never seen before"
+	case c.Days == 0:
+		return "the principal was never seen before that day"
 	}
 	var usual []string
 	for _, p := range c.Places[:min(3, len(c.Places))] {

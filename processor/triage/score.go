@@ -193,7 +193,7 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 		}
 	}
 	add("organisation", strange*c.OrganisationScore*(history*pointsOrganisation+(1-history)*organisationAlone), "%s is unusual for the whole organisation: %d others there", here, c.Organisation.Others)
-	usualDevice := len(c.NewClients) == 0 && len(c.NewKeys) == 0 && len(g.clients) > 0
+	usualDevice := c.Days > 0 && len(c.NewClients) == 0 && len(c.NewKeys) == 0 && len(g.clients) > 0
 	if len(c.NewClients) > 0 {
 		points, text := pointsNewClient, "client never used before: %s"
 		if !slices.ContainsFunc(c.NewClients, func(n string) bool { return !knowsSystem(p, n, start) }) {
