@@ -21,7 +21,7 @@ const (
 	pointsNewRegion    = 15.0 // the same for an AWS region
 	pointsOutsideAWS   = 25.0 // a principal that was only ever seen inside AWS
 	pointsMethod       = 0.20 // of the method score, where the principal has a history
-	pointsFirstUse     = 40.0 // times the share of the methods that the principal calls for the first time
+	pointsFirstUse     = 50.0 // times the share of the methods that the principal calls for the first time
 	pointsUsualWork    = -15.0
 	pointsOrganisation = 0.20 // of the score of the place over all methods, where the principal has a history
 	pointsNewClient    = 20.0
@@ -31,9 +31,9 @@ const (
 	pointsOverlap      = 15.0 // elsewhere at a time that leaves no way
 	pointsHour         = 5.0
 	pointsDenied       = 10.0
-	pointsUsualDevice  = -9.0
+	pointsUsualDevice  = -11.0
 	pointsTraveller    = -10.0
-	pointsColleagues   = -5.0 // others of the organisation are there, and the device is the usual one
+	pointsColleagues   = -4.0 // others of the organisation are there, and the device is the usual one
 
 	// Of a principal without a history only the place can speak, and for whom it is unusual: each new colleague in a young office
 	// is the first there to call some method, but not the first to call any.
