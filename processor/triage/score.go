@@ -44,7 +44,7 @@ const (
 )
 
 const (
-	// usedDays is after how many days of presence a place is no news by itself.
+	// usedDays is after how many days of presence a place is no news by itself, to the devices that the principal has.
 	usedDays = 4
 	// settledDays is after how many of them nothing that is new about what happens there is news, and another stay begins: whoever
 	// makes a place look used, quietly and for days, is still in the stay that began as news when he goes to work.
@@ -147,8 +147,13 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 		hereDays = settledDays
 	}
 	history := min(1, float64(c.Days)/wholeHistory)
+	newSystem := slices.ContainsFunc(c.NewClients, func(n string) bool { return !knowsSystem(p, n, start) })
+	newKey := len(c.NewKeys) > 0 && len(p.keys) > len(c.NewKeys)
 	strange := 1 - min(1, float64(hereDays)/usedDays)
 	unsettled := 1 - min(1, float64(hereDays)/settledDays)
+	if newSystem || newKey { // who was here on some days need not be who is here now
+		strange = unsettled
+	}
 	speaks := history * strange    // of the place
 	changes := history * unsettled // of what is done there, and with what
 	methodScore, firstUse, denied := g.lead.Score, 0, 0
@@ -196,12 +201,12 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 	usualDevice := c.Days > 0 && len(c.NewClients) == 0 && len(c.NewKeys) == 0 && len(g.clients) > 0
 	if len(c.NewClients) > 0 {
 		points, text := pointsNewClient, "client never used before: %s"
-		if !slices.ContainsFunc(c.NewClients, func(n string) bool { return !knowsSystem(p, n, start) }) {
+		if !newSystem {
 			points, text = pointsNewTool, "tool never used before, on a system that was: %s"
 		}
 		add("new client", changes*points, text, strings.Join(c.NewClients, ", "))
 	}
-	if len(c.NewKeys) > 0 && len(p.keys) > len(c.NewKeys) {
+	if newKey {
 		add("new key", changes*pointsNewKey, "access key never used before: %s", strings.Join(c.NewKeys, ", "))
 	}
 	if i := slices.IndexFunc(g.networks, func(n network) bool { return slices.Contains(c.NewNetworks, n.Number) && t.hosting(n.Number, n.Name) }); i >= 0 {

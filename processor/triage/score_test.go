@@ -132,7 +132,11 @@ func TestFactors(t *testing.T) {
 		{name: "where it was once before",
 			history: func(d *desk) { d.officeDays("DE", 12); d.sight(newTool.at("NG", -7*day)) },
 			do:      func(d *desk) { d.sight(newClient.at("NG", 10*hour)) },
-			want:    points{"new place": pointsNewCountry * 0.75, "new client": pointsNewClient * 13 / 14}},
+			want:    points{"new place": pointsNewCountry * 13 / 14, "new client": pointsNewClient * 13 / 14}},
+		{name: "where it was once before, with the usual device",
+			history: func(d *desk) { d.officeDays("DE", 12); d.sight(newTool.at("NG", -7*day)) },
+			do:      func(d *desk) { d.sight(sighting("NG", 10*hour)) },
+			want:    points{"new place": pointsNewCountry * 0.75, "usual device": pointsUsualDevice * 13 / 14}, labels: []string{"usual device"}},
 		{name: "where it has been for a week, a fortnight ago",
 			history: func(d *desk) {
 				d.officeDays("DE", 12)
@@ -141,7 +145,7 @@ func TestFactors(t *testing.T) {
 				}
 			},
 			do:   func(d *desk) { d.sight(newClient.at("NG", 10*hour)); d.find(method(100, 0, topics.Allowed)) },
-			want: points{"method": 100 * pointsMethod, "new client": pointsNewClient / 2, "first use": pointsFirstUse / 2 / firstUses}},
+			want: points{"new place": pointsNewCountry / 2, "method": 100 * pointsMethod, "new client": pointsNewClient / 2, "first use": pointsFirstUse / 2 / firstUses}},
 		{name: "where it is at home", history: func(d *desk) { d.officeDays("DE", settledDays) }, from: "DE",
 			do: func(d *desk) {
 				d.sight(newClient.at("DE", 10*hour))
