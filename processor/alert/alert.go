@@ -212,13 +212,13 @@ func (a *Alert) Reason() string {
 	if o := &c.Overlap; o.Place != "" {
 		parts = append(parts, fmt.Sprintf("it was also in %s, at least %s km away, within %d h", PlaceName(o.Place), group(o.Kilometres), max(1, o.Hours)))
 	}
-	if len(c.NewClients) > 0 && c.Days > 0 {
-		parts = append(parts, "with a client it never used before: "+strings.Join(c.NewClients, ", "))
-	} else if len(c.Clients) > 0 && c.Days > 0 {
+	if len(c.NewClients) == 0 && len(c.Clients) > 0 && c.Days > 0 {
 		parts = append(parts, "with its usual client")
 	}
 	for _, f := range c.Factors {
 		switch f.Name {
+		case "new client":
+			parts = append(parts, "with a "+f.Text)
 		case "outside AWS", "new key", "hosting network", "hour": // nothing else here tells them
 			parts = append(parts, f.Text)
 		}

@@ -521,8 +521,8 @@ func TestReason(t *testing.T) {
 		want string
 	}{
 		{"all of it", example(), "the principal, seen on 36 days from United States, Germany, was never in Romania before; it was also in United States, at least 5,120 km away, within 1 h; " +
-			"with a client it never used before: aws-cli on kali; it had not called the method within the window, from anywhere; nobody else of the organisation is there; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
-		{"a sighting alone", sightingAlone(), "the principal, seen on 36 days from United States, Germany, was never in Romania before; with a client it never used before: aws-cli on kali"},
+			"with a client never used before: aws-cli on kali; it had not called the method within the window, from anywhere; nobody else of the organisation is there; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
+		{"a sighting alone", sightingAlone(), "the principal, seen on 36 days from United States, Germany, was never in Romania before; with a client never used before: aws-cli on kali"},
 		{"it was here before", here, "the principal was in Romania on 2 of 36 days before, else in United States; with its usual client; it had not called the method within the window, from anywhere; 1,204 others of the organisation are there; " +
 			"iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
 		{"it is always here", only, "the principal was in Romania on 36 of 36 days before; one other of the organisation is there; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
