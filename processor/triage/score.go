@@ -17,11 +17,11 @@ import (
 // The points of the alert score. Each names what speaks for or against an intrusion, and how much; they add up to the score,
 // which is cut at 0 and 100. They were chosen on simulated organisations and are reported on others (loadtest/evaluate).
 const (
-	pointsNewCountry   = 32.0 // the principal was never there, and has a history
+	pointsNewCountry   = 34.0 // the principal was never there, and has a history
 	pointsNewRegion    = 15.0 // the same for an AWS region
 	pointsOutsideAWS   = 25.0 // a principal that was only ever seen inside AWS
-	pointsMethod       = 0.20 // of the method score, where the principal has a history
-	pointsFirstUse     = 50.0 // times the share of the methods that the principal calls for the first time
+	pointsMethod       = 0.15 // of the method score, where the principal has a history
+	pointsFirstUse     = 55.0 // times the share of the methods that the principal calls for the first time
 	pointsUsualWork    = -15.0
 	pointsOrganisation = 0.20 // of the score of the place over all methods, where the principal has a history
 	pointsNewClient    = 20.0
@@ -29,7 +29,7 @@ const (
 	pointsNewKey       = 10.0
 	pointsHosting      = 8.0  // from a network, new to the principal, that anyone can rent a way through
 	pointsOverlap      = 15.0 // elsewhere at a time that leaves no way
-	pointsHour         = 5.0
+	pointsHour         = 8.0
 	pointsDenied       = 10.0
 	pointsUsualDevice  = -11.0
 	pointsTraveller    = -10.0
@@ -37,7 +37,7 @@ const (
 
 	// Of a principal without a history only the place can speak, and for whom it is unusual: each new colleague in a young office
 	// is the first there to call some method, but not the first to call any.
-	pointsMethodAlone             = 0.30
+	pointsMethodAlone             = 0.25
 	pointsOrganisationAlone       = 0.45
 	pointsMethodAloneRegion       = 0.25
 	pointsOrganisationAloneRegion = 0.25
