@@ -37,7 +37,7 @@ var worlds = []world{
 	{name: "growing", principals: 1000, people: .55, offices: 2, remote: .10, accounts: 12, trips: 1.2, vpn: .07, joiners: 20, movers: 2,
 		openings: 3, automation: 5, services: 2, regions: 2, nights: 2, duplicates: .02, incidents: 9},
 	{name: "small", principals: 150, people: .75, offices: 1, remote: .15, accounts: 3, trips: 1, vpn: .08, joiners: .7, movers: .3,
-		automation: .7, services: .5, regions: 1, nights: 1, incidents: 8},
+		automation: .7, services: .5, regions: 1, nights: 1, incidents: 7},
 }
 
 // tuning is how many of the worlds may be looked at while farcall or a baseline is tuned; the others are held out.
