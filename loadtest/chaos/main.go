@@ -44,7 +44,7 @@ const (
 	processes     = 3 // that run between the faults; a fourth joins when the number is scaled
 	brokers       = 3
 	// threshold is of triage: principals with a day of history and their usual client score low, and all that is planted must alert.
-	threshold = 25
+	threshold = 15
 	// paneWidth is short, so that people are present anew every minute, and the stages behind route have work all the time.
 	paneWidth = time.Minute
 	// Panes that no window reaches any more are forgotten after the look-back.

@@ -15,6 +15,9 @@ const newKeyShare = .2
 // quietDays are how long a patient intruder only does what the victim does, with the victim's client, a few times a day.
 const quietDays = 6
 
+// awayDays are how long the victim of a patient intruder calls nothing, where the intruder has waited for that: a holiday.
+const awayDays = 14
+
 // intrude plants the intrusions of each kind over the judged days. No two have the same victim, and countries new to the
 // organisation are used again only when all of them were, so that intrusions teach each other little.
 func (g *generator) intrude() error {
@@ -29,7 +32,7 @@ func (g *generator) intrude() error {
 		return c
 	}
 	// The kinds that want a user's key come first, as long as there are users.
-	for _, kind := range []string{farKey, lowAndSlow, colleagues, hosting, deniedSweep, housekeeping, homeCountry, roleOutside, patient} {
+	for _, kind := range []string{farKey, lowAndSlow, colleagues, hosting, deniedSweep, housekeeping, homeCountry, roleOutside, patient, patientAway} {
 		for i := range g.world.incidents {
 			r := rand.New(rand.NewPCG(g.seed, mix(uint64(i), uint64(len(g.incidents))+77)))
 			span := int(g.judgedFrom)
@@ -37,7 +40,7 @@ func (g *generator) intrude() error {
 			switch kind {
 			case lowAndSlow:
 				length = 5 * day
-			case patient:
+			case patient, patientAway:
 				length = (quietDays + 1) * day
 			}
 			room := g.days*day - span - length
@@ -70,7 +73,7 @@ func (g *generator) intrude() error {
 				c = newCountry()
 			case colleagues:
 				c = g.colleagueCountry(r, p)
-			case patient:
+			case patient, patientAway:
 				if c = newOrHosting(); r.Float64() < .5 {
 					c = g.colleagueCountry(r, p)
 				}
@@ -80,6 +83,9 @@ func (g *generator) intrude() error {
 				c = p.home
 			default:
 				c = newOrHosting()
+			}
+			if kind == patientAway { // first, since the first stay of a day is where a person is
+				p.stays = slices.Insert(p.stays, 0, stay{from: at/day - 1, to: at/day - 1 + awayDays, country: p.home})
 			}
 			g.plant(r, kind, p.principals[0], c, pick(r, g.regions), p.agents, p.methods, at)
 		}
@@ -118,7 +124,7 @@ func (g *generator) victim(r *rand.Rand, used map[uint32]bool, kind string, at i
 			ok = ok && k == iamUser
 		case patient:
 			ok = ok && k == iamUser && g.colleagueCountry(r, p) != ""
-		case colleagues:
+		case colleagues, patientAway:
 			ok = ok && k != role && g.colleagueCountry(r, p) != ""
 		}
 		for _, s := range p.stays {
@@ -163,7 +169,7 @@ func (g *generator) plant(r *rand.Rand, kind string, victim uint32, country, reg
 	if r.Float64() < newKeyShare {
 		x.key, in.sameKey = keyID(r, "ASIA"), false
 	}
-	if kind == patient {
+	if kind == patient || kind == patientAway {
 		quiet := x
 		quiet.agent = agents[0]
 		s := g.open(r, quiet)

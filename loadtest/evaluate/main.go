@@ -116,7 +116,7 @@ func command(ctx context.Context) error {
 		for _, n := range strings.Split(*names, ",") {
 			w, ok := worldOf(n)
 			if !ok {
-				return fmt.Errorf("no world %q: there are plain, global, noisy, small and growing", n)
+				return fmt.Errorf("no world %q: there are plain, global, noisy, growing and small", n)
 			}
 			o.worlds = append(o.worlds, w)
 		}

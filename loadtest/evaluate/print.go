@@ -27,13 +27,15 @@ func row(results []result) table.Row {
 		}
 		return x
 	}
-	ranged := func(x []float64) string {
-		if len(x) == 1 {
-			return percent(x[0])
+	ranged := func(x []float64, format, of string, times float64) string {
+		text := fmt.Sprintf(format+of, times*mean(x))
+		if len(x) > 1 {
+			text += fmt.Sprintf(" ("+format+"–"+format+")", times*slices.Min(x), times*slices.Max(x))
 		}
-		return fmt.Sprintf("%.0f %% (%.0f–%.0f)", 100*mean(x), 100*slices.Min(x), 100*slices.Max(x))
+		return text
 	}
-	cells := table.Row{results[0].Engine, ranged(over(func(r *result) float64 { return r.ByPlace.ratio() })), fmt.Sprintf("%.1f", mean(over(func(r *result) float64 { return r.Benign })))}
+	cells := table.Row{results[0].Engine, ranged(over(func(r *result) float64 { return r.ByPlace.ratio() }), "%.0f", " %%", 100),
+		ranged(over(func(r *result) float64 { return r.Benign }), "%.1f", "", 1)}
 	for _, b := range tableBudgets {
 		cells = append(cells, percent(mean(over(func(r *result) float64 { return r.RecallAt[budgetIndex(b)] }))))
 	}
@@ -42,12 +44,7 @@ func row(results []result) table.Row {
 		delays = append(delays, r.Delays...)
 	}
 	slices.Sort(delays)
-	ap := over(func(r *result) float64 { return r.AP })
-	spread := fmt.Sprintf("%.2f", mean(ap))
-	if len(ap) > 1 {
-		spread += fmt.Sprintf(" (%.2f–%.2f)", slices.Min(ap), slices.Max(ap))
-	}
-	return append(cells, spread, delayText(delays))
+	return append(cells, ranged(over(func(r *result) float64 { return r.AP }), "%.2f", "", 1), delayText(delays))
 }
 
 func delayText(sorted []float64) string {

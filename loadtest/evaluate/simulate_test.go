@@ -123,6 +123,7 @@ func TestIncidents(t *testing.T) {
 	homes := map[uint32]map[string]bool{} // places of a principal's own calls
 	calls := map[int]int{}
 	where := map[string]map[uint32]bool{} // who is in a place, ever
+	own := map[uint32][]uint32{}          // times of a principal's own calls
 	for i := range s.events {
 		e := &s.events[i]
 		x := &s.sessions[e.session]
@@ -137,6 +138,7 @@ func TestIncidents(t *testing.T) {
 				homes[x.principal] = map[string]bool{}
 			}
 			homes[x.principal][place] = true
+			own[x.principal] = append(own[x.principal], e.at)
 			continue
 		}
 		if e.at < s.judgedFrom {
@@ -158,7 +160,7 @@ func TestIncidents(t *testing.T) {
 		if calls[n] == 0 || calls[n] != in.calls {
 			t.Errorf("incident %d (%s) has %d calls in the stream, says %d", n, in.kind, calls[n], in.calls)
 		}
-		own, p := homes[in.principal], &s.principals[in.principal]
+		places, p := homes[in.principal], &s.principals[in.principal]
 		switch in.kind {
 		case farKey:
 			if len(where[in.place]) != 1 {
@@ -172,8 +174,8 @@ func TestIncidents(t *testing.T) {
 				t.Errorf("a role used outside AWS: %+v from %s", p, in.place)
 			}
 		case colleagues:
-			if len(where[in.place]) < 2 || own[in.place] {
-				t.Errorf("colleagues' country %s of %v has %d principals", in.place, own, len(where[in.place]))
+			if len(where[in.place]) < 2 || places[in.place] {
+				t.Errorf("colleagues' country %s of %v has %d principals", in.place, places, len(where[in.place]))
 			}
 		case hosting:
 			if !slices.Contains(hostingCountries, in.place) {
@@ -184,8 +186,13 @@ func TestIncidents(t *testing.T) {
 				t.Errorf("low and slow with %d calls", in.calls)
 			}
 		case homeCountry:
-			if !own[in.place] {
-				t.Errorf("the victim's own country is %v, not %s", own, in.place)
+			if !places[in.place] {
+				t.Errorf("the victim's own country is %v, not %s", places, in.place)
+			}
+		case patientAway:
+			// A night of trouble calls people back from anywhere; none is called in this simulation.
+			if at := slices.IndexFunc(own[in.principal], func(at uint32) bool { return at >= in.first && at < in.first+(quietDays+1)*day }); at >= 0 {
+				t.Errorf("the victim of incident %d is away, and calls at %d", n, own[in.principal][at])
 			}
 		}
 	}

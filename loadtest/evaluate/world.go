@@ -26,7 +26,7 @@ type world struct {
 	incidents  int     // intrusions of each kind
 }
 
-// worlds are the organisations; the first three are those to tune by.
+// worlds are the organisations; the first four are those to tune by.
 var worlds = []world{
 	{name: "plain", principals: 1000, people: .55, offices: 1, remote: .10, accounts: 8, trips: 1, vpn: .06, joiners: 3, movers: 1,
 		automation: 2, services: 1, regions: 1, nights: 2, incidents: 9},
@@ -34,14 +34,14 @@ var worlds = []world{
 		openings: 1, automation: 3, services: 1, regions: 1, nights: 3, incidents: 9},
 	{name: "noisy", principals: 1000, people: .55, offices: 2, remote: .12, accounts: 8, trips: 1.2, vpn: .10, joiners: 3, movers: 1.5,
 		openings: 1, automation: 2, services: 1, regions: 1, nights: 3, wrongHomes: .06, roaming: .04, twoHomes: .03, duplicates: .2, incidents: 9},
-	{name: "small", principals: 150, people: .75, offices: 1, remote: .15, accounts: 3, trips: 1, vpn: .08, joiners: .7, movers: .3,
-		automation: .7, services: .5, regions: 1, nights: 1, incidents: 8},
 	{name: "growing", principals: 1000, people: .55, offices: 2, remote: .10, accounts: 12, trips: 1.2, vpn: .07, joiners: 20, movers: 2,
 		openings: 3, automation: 5, services: 2, regions: 2, nights: 2, duplicates: .02, incidents: 9},
+	{name: "small", principals: 150, people: .75, offices: 1, remote: .15, accounts: 3, trips: 1, vpn: .08, joiners: .7, movers: .3,
+		automation: .7, services: .5, regions: 1, nights: 1, incidents: 7},
 }
 
 // tuning is how many of the worlds may be looked at while farcall or a baseline is tuned; the others are held out.
-const tuning = 3
+const tuning = 4
 
 func worldOf(name string) (world, bool) {
 	i := slices.IndexFunc(worlds, func(w world) bool { return w.name == name })
@@ -84,11 +84,12 @@ const (
 	hosting      = "hosting country"
 	housekeeping = "housekeeping method"
 	patient      = "place made to look used"
+	patientAway  = "place made to look used, victim away"
 	homeCountry  = "victim's own country"
 )
 
 // incidentKinds is their order in reports. The last can't be caught by place, and is reported apart.
-var incidentKinds = []string{farKey, roleOutside, colleagues, lowAndSlow, deniedSweep, hosting, housekeeping, patient, homeCountry}
+var incidentKinds = []string{farKey, roleOutside, colleagues, lowAndSlow, deniedSweep, hosting, housekeeping, patient, patientAway, homeCountry}
 
 // The countries that worlds are drawn from. Hosting countries have no offices, so that a VPN exit is never at home by chance.
 var (

@@ -212,10 +212,16 @@ func (a *Alert) Reason() string {
 	if o := &c.Overlap; o.Place != "" {
 		parts = append(parts, fmt.Sprintf("it was also in %s, at least %s km away, within %d h", PlaceName(o.Place), group(o.Kilometres), max(1, o.Hours)))
 	}
-	if len(c.NewClients) > 0 && c.Days > 0 {
-		parts = append(parts, "with a client it never used before: "+strings.Join(c.NewClients, ", "))
-	} else if len(c.Clients) > 0 && c.Days > 0 {
+	if len(c.NewClients) == 0 && len(c.Clients) > 0 && c.Days > 0 {
 		parts = append(parts, "with its usual client")
+	}
+	for _, f := range c.Factors {
+		switch f.Name {
+		case "new client":
+			parts = append(parts, "with a "+f.Text)
+		case "outside AWS", "new key", "hosting network", "hour": // nothing else here tells them
+			parts = append(parts, f.Text)
+		}
 	}
 	first := int64(0)
 	for i := range a.Methods {
@@ -252,8 +258,11 @@ func (a *Alert) Reason() string {
 func (a *Alert) where() string {
 	c := &a.Context
 	here := PlaceName(a.Lead.Visit.Place)
-	if c.Days == 0 {
-		return "the principal has no history"
+	switch {
+	case c.Days == 0 && c.Since == 0:
+		return "the principal was never seen before"
+	case c.Days == 0:
+		return "the principal was never seen before that day"
 	}
 	var usual []string
 	for _, p := range c.Places[:min(3, len(c.Places))] {

@@ -503,23 +503,35 @@ func TestReason(t *testing.T) {
 	only := example()
 	only.Context = Context{Days: 36, HereDays: 36, Organisation: topics.Distribution{Others: 1}}
 	only.Methods[0].New = false
+	later := bare(example())
+	later.Context.Since = pane(0)
+	rented := example()
+	rented.Context = Context{Days: 36, Clients: []string{"aws-cli on linux"}, OrganisationUsual: true, Factors: []Factor{
+		{"outside AWS", 25, "seen only inside AWS until now"}, {"new key", 10, "access key never used before: AKIAEXAMPLE"},
+		{"hosting network", 8, "from a hosting or VPN network: AS64500 Example Hosting"}, {"hour", 5, "never active at this hour"}, {"usual device", -9, "the principal's usual client and key"},
+	}}
+	rented.Methods[0].New = false
 	several := manyMethods()
 	several.Context = Context{Days: 3, OrganisationUsual: true}
 	several.Methods[4].New = false
-	const none = "the principal has no history; "
+	const none = "the principal was never seen before; "
 	for _, c := range []struct {
 		name string
 		a    *Alert
 		want string
 	}{
 		{"all of it", example(), "the principal, seen on 36 days from United States, Germany, was never in Romania before; it was also in United States, at least 5,120 km away, within 1 h; " +
-			"with a client it never used before: aws-cli on kali; it had not called the method within the window, from anywhere; nobody else of the organisation is there; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
-		{"a sighting alone", sightingAlone(), "the principal, seen on 36 days from United States, Germany, was never in Romania before; with a client it never used before: aws-cli on kali"},
+			"with a client never used before: aws-cli on kali; it had not called the method within the window, from anywhere; nobody else of the organisation is there; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
+		{"a sighting alone", sightingAlone(), "the principal, seen on 36 days from United States, Germany, was never in Romania before; with a client never used before: aws-cli on kali"},
 		{"it was here before", here, "the principal was in Romania on 2 of 36 days before, else in United States; with its usual client; it had not called the method within the window, from anywhere; 1,204 others of the organisation are there; " +
 			"iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
 		{"it is always here", only, "the principal was in Romania on 36 of 36 days before; one other of the organisation is there; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
 		{"several methods", several, "the principal, seen on 3 days, was never in Romania before; 11 of its 12 unusual methods it had not called within the window, from anywhere; " +
 			"iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
+		{"what only factors tell", rented, "the principal, seen on 36 days, was never in Romania before; with its usual client; seen only inside AWS until now; " +
+			"access key never used before: AKIAEXAMPLE; from a hosting or VPN network: AS64500 Example Hosting; never active at this hour; " +
+			"iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
+		{"on its first day", later, "the principal was never seen before that day; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
 		{"never", bare(example()), none + "iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
 		{"never, and no history to show", alone, none + "iam:CreateUser was never called from Romania before"},
 		{"rare, mostly one principal", bare(rareWithGuard()), none + "iam:CreateUser came from Romania in 37 of 4,102 visits in 30 days, 33 of them by one principal (usual: IE 3,001, GB 1,040, RO 37 of 4,102 visits)"},

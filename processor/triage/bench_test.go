@@ -26,7 +26,7 @@ func BenchmarkSighting(b *testing.B) {
 		before int // sightings
 		who    func(i int) int
 	}{
-		{"at home", principals * 24 * 7, func(i int) int { return i % principals }},
+		{"at home", principals * 24 * (settledDays + 1), func(i int) int { return i % principals }},
 		{"never seen", 0, func(i int) int { return i }},
 	} {
 		b.Run(c.name, func(b *testing.B) {

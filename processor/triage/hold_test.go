@@ -17,8 +17,15 @@ func loud(principal string, second int64) topics.Anomaly {
 	return a
 }
 
+// easily is a configuration in which one method of a principal without a history makes an alert.
+func easily() Config {
+	c := DefaultConfig()
+	c.Threshold = 100 * pointsMethodAlone
+	return c
+}
+
 func TestExceptions(t *testing.T) {
-	d := newDesk(t, DefaultConfig())
+	d := newDesk(t, easily())
 	d.now = monday * 1000
 	e := topics.Exception{ID: "one", Principal: "*/user/anna", Place: "NG", Reason: "she lives there", Author: "ops", Created: d.now, Expires: d.now + 10*day*1000}
 	if v := d.excepts(e); v != Decided {
@@ -65,7 +72,7 @@ func TestExceptions(t *testing.T) {
 
 // TestExceptionsAreNarrow checks that an exception for one thing hides nothing beside it.
 func TestExceptionsAreNarrow(t *testing.T) {
-	d := newDesk(t, DefaultConfig())
+	d := newDesk(t, easily())
 	d.excepts(topics.Exception{ID: "m", Method: "iam:Create*", Reason: "r", Author: "a"})
 	if v := d.find(loud("1/user/anna", 0)); v != HeldBack {
 		t.Fatalf("the excepted method: %s", v)
@@ -78,7 +85,7 @@ func TestExceptionsAreNarrow(t *testing.T) {
 }
 
 func TestCap(t *testing.T) {
-	cfg := DefaultConfig()
+	cfg := easily()
 	cfg.Cap, cfg.Partitions, cfg.Partition = 8, 2, 1 // four for this task
 	d := newDesk(t, cfg)
 	counts := map[Result]int{}

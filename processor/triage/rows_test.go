@@ -173,9 +173,9 @@ func TestRowsAreRefused(t *testing.T) {
 // TestBadRowStopsTheTask: what can't be read is not taken for nothing.
 func TestBadRowStopsTheTask(t *testing.T) {
 	for _, key := range [][]byte{state.ProfileKey("alice"), state.StaysKey("alice"), state.AlertKey(alert.ID("alice", "NG", monday)), state.CapKey()} {
-		d := newDesk(t, DefaultConfig())
+		d := newDesk(t, easily())
 		d.store.Set(key, []byte{1, 0xff})
-		a := anomaly("s:A", 90, "NG", 0)
+		a := anomaly("s:A", 100, "NG", 0)
 		if _, err := d.task.Record(a.Append(nil, nil), d.now, d); !errors.Is(err, state.ErrRow) || d.written != 0 {
 			t.Errorf("row %q: error %v, %d alerts written", key, err, d.written)
 		}

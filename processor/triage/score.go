@@ -17,30 +17,38 @@ import (
 // The points of the alert score. Each names what speaks for or against an intrusion, and how much; they add up to the score,
 // which is cut at 0 and 100. They were chosen on simulated organisations and are reported on others (loadtest/evaluate).
 const (
-	pointsNewCountry   = 32.0 // the principal was never there, and has a history
+	pointsNewCountry   = 34.0 // the principal was never there, and has a history
 	pointsNewRegion    = 15.0 // the same for an AWS region
 	pointsOutsideAWS   = 25.0 // a principal that was only ever seen inside AWS
-	pointsMethod       = 0.20 // of the method score, where the principal has a history
-	pointsMethodAlone  = 0.65 // of the method score, where it has none
-	pointsRegionAlone  = 0.45 // the same in an AWS region
-	pointsFirstUse     = 30.0 // times the share of the methods that the principal calls for the first time
-	pointsUsualWork    = -10.0
-	pointsOrganisation = 0.20 // of the score of the place over all methods
+	pointsMethod       = 0.15 // of the method score, where the principal has a history
+	pointsFirstUse     = 55.0 // times the share of the methods that the principal calls for the first time
+	pointsUsualWork    = -15.0
+	pointsOrganisation = 0.20 // of the score of the place over all methods, where the principal has a history
 	pointsNewClient    = 20.0
 	pointsNewTool      = 8.0 // only the tool is new, the system is not
 	pointsNewKey       = 10.0
 	pointsHosting      = 8.0  // from a network, new to the principal, that anyone can rent a way through
-	pointsOverlap      = 20.0 // elsewhere at a time that leaves no way
-	pointsHour         = 5.0
+	pointsOverlap      = 15.0 // elsewhere at a time that leaves no way
+	pointsHour         = 8.0
 	pointsDenied       = 10.0
-	pointsUsualDevice  = -12.0
+	pointsUsualDevice  = -11.0
 	pointsTraveller    = -10.0
-	pointsColleagues   = -8.0 // others of the organisation are there, and the device is the usual one
+	pointsColleagues   = -4.0 // others of the organisation are there, and the device is the usual one
+
+	// Of a principal without a history only the place can speak, and for whom it is unusual: each new colleague in a young office
+	// is the first there to call some method, but not the first to call any.
+	pointsMethodAlone             = 0.25
+	pointsOrganisationAlone       = 0.45
+	pointsMethodAloneRegion       = 0.25
+	pointsOrganisationAloneRegion = 0.25
 )
 
 const (
-	// settledDays is after how many days of presence a place, or a principal, is no news any more.
-	settledDays = 4
+	// usedDays is after how many days of presence a place is no news by itself, to the devices that the principal has.
+	usedDays = 4
+	// settledDays is after how many of them nothing that is new about what happens there is news, and another stay begins: whoever
+	// makes a place look used, quietly and for days, is still in the stay that began as news when he goes to work.
+	settledDays = 14
 	// wholeHistory is from how many days of history on the profile speaks with its full weight.
 	wholeHistory = 5
 	// travellerCountries make a traveller.
@@ -139,8 +147,15 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 		hereDays = settledDays
 	}
 	history := min(1, float64(c.Days)/wholeHistory)
-	strange := 1 - min(1, float64(hereDays)/settledDays)
-	speaks := history * strange
+	newSystem := slices.ContainsFunc(c.NewClients, func(n string) bool { return !knowsSystem(p, n, start) })
+	newKey := len(c.NewKeys) > 0 && len(p.keys) > len(c.NewKeys)
+	strange := 1 - min(1, float64(hereDays)/usedDays)
+	unsettled := 1 - min(1, float64(hereDays)/settledDays)
+	if newSystem || newKey { // who was here on some days need not be who is here now
+		strange = unsettled
+	}
+	speaks := history * strange    // of the place
+	changes := history * unsettled // of what is done there, and with what
 	methodScore, firstUse, denied := g.lead.Score, 0, 0
 	for i := range g.methods {
 		if g.methods[i].New {
@@ -157,11 +172,11 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 		c.Factors = append(c.Factors, alert.Factor{Name: name, Points: points, Text: fmt.Sprintf(text, args...)})
 	}
 	here := alert.PlaceName(place)
-	alone := pointsMethodAlone
+	methodAlone, organisationAlone := pointsMethodAlone, pointsOrganisationAlone
 	if region {
-		alone = pointsRegionAlone
+		methodAlone, organisationAlone = pointsMethodAloneRegion, pointsOrganisationAloneRegion
 	}
-	add("method", methodScore*(history*pointsMethod+(1-history)*alone), "%s scores %.0f of 100 for its countries", g.lead.Visit.Method, methodScore)
+	add("method", methodScore*(history*pointsMethod+(1-history)*methodAlone), "%s scores %.0f of 100 for its countries", g.lead.Visit.Method, methodScore)
 	switch {
 	case region:
 		add("new place", speaks*pointsNewRegion, "seen on %d days, never from %s", c.Days, here)
@@ -177,22 +192,22 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 		share := float64(firstUse) / float64(n)
 		switch {
 		case firstUse > 0 && (n < workMethods || share >= workShare):
-			add("first use", speaks*pointsFirstUse*share*min(1, float64(firstUse)/firstUses), "of %d unusual methods it had not called %d within the window, from anywhere", n, firstUse)
+			add("first use", changes*pointsFirstUse*share*min(1, float64(firstUse)/firstUses), "of %d unusual methods it had not called %d within the window, from anywhere", n, firstUse)
 		case n >= workMethods:
-			add("usual work", speaks*pointsUsualWork, "of %d unusual methods it calls all but %d elsewhere", n, firstUse)
+			add("usual work", changes*pointsUsualWork, "of %d unusual methods it calls all but %d elsewhere", n, firstUse)
 		}
 	}
-	add("organisation", strange*pointsOrganisation*c.OrganisationScore, "%s is unusual for the whole organisation: %d others there", here, c.Organisation.Others)
-	usualDevice := len(c.NewClients) == 0 && len(c.NewKeys) == 0 && len(g.clients) > 0
+	add("organisation", strange*c.OrganisationScore*(history*pointsOrganisation+(1-history)*organisationAlone), "%s is unusual for the whole organisation: %d others there", here, c.Organisation.Others)
+	usualDevice := c.Days > 0 && len(c.NewClients) == 0 && len(c.NewKeys) == 0 && len(g.clients) > 0
 	if len(c.NewClients) > 0 {
 		points, text := pointsNewClient, "client never used before: %s"
-		if !slices.ContainsFunc(c.NewClients, func(n string) bool { return !knowsSystem(p, n, start) }) {
+		if !newSystem {
 			points, text = pointsNewTool, "tool never used before, on a system that was: %s"
 		}
-		add("new client", speaks*points, text, strings.Join(c.NewClients, ", "))
+		add("new client", changes*points, text, strings.Join(c.NewClients, ", "))
 	}
-	if len(c.NewKeys) > 0 && len(p.keys) > len(c.NewKeys) {
-		add("new key", speaks*pointsNewKey, "access key never used before: %s", strings.Join(c.NewKeys, ", "))
+	if newKey {
+		add("new key", changes*pointsNewKey, "access key never used before: %s", strings.Join(c.NewKeys, ", "))
 	}
 	if i := slices.IndexFunc(g.networks, func(n network) bool { return slices.Contains(c.NewNetworks, n.Number) && t.hosting(n.Number, n.Name) }); i >= 0 {
 		add("hosting network", pointsHosting, "from a hosting or VPN network: %s", strings.TrimSpace(g.networks[i].Number+" "+g.networks[i].Name))
@@ -212,15 +227,15 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 		add("denied", pointsDenied, "all of %d unusual methods were denied", denied)
 	}
 	if usualDevice && !region {
-		add("usual device", speaks*pointsUsualDevice, "the principal's usual client and key")
+		add("usual device", changes*pointsUsualDevice, "the principal's usual client and key")
 		c.Labels = append(c.Labels, "usual device")
 	}
 	if countries >= travellerCountries {
-		add("traveller", speaks*pointsTraveller, "seen in %d countries before", countries)
+		add("traveller", changes*pointsTraveller, "seen in %d countries before", countries)
 		c.Labels = append(c.Labels, "traveller")
 	}
 	if c.Organisation.Others >= officeSize && usualDevice {
-		add("colleagues", speaks*pointsColleagues, "%d others of the organisation are there, and the device is the usual one", c.Organisation.Others)
+		add("colleagues", changes*pointsColleagues, "%d others of the organisation are there, and the device is the usual one", c.Organisation.Others)
 		c.Labels = append(c.Labels, "new office")
 	}
 	if c.Days < wholeHistory {

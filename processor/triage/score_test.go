@@ -77,12 +77,12 @@ func TestFactors(t *testing.T) {
 			want: points{"new place": pointsNewCountry, "new client": pointsNewClient, "method": 53 * pointsMethod, "first use": pointsFirstUse * 0.5 * 2 / firstUses}},
 		{name: "by methods of its usual work", history: germany,
 			do: func(d *desk) {
-				d.sight(newClient.at("NG", 10*hour))
-				for i := range int64(workMethods + 3) {
-					d.find(method(50+float64(i), i, topics.Allowed)) // the first one is new
+				d.sight(newTool.at("NG", 10*hour))
+				for i := int64(workMethods + 2); i >= 0; i-- {
+					d.find(method(20+float64(i), i, topics.Allowed)) // the last one is new
 				}
 			},
-			want: points{"new place": pointsNewCountry, "new client": pointsNewClient, "method": 57 * pointsMethod, "usual work": pointsUsualWork}},
+			want: points{"new place": pointsNewCountry, "new client": pointsNewTool, "method": 27 * pointsMethod, "usual work": pointsUsualWork}},
 		{name: "a sweep that is denied", history: germany,
 			do: func(d *desk) {
 				d.sight(newClient.at("NG", 10*hour))
@@ -97,8 +97,17 @@ func TestFactors(t *testing.T) {
 			labels: []string{"new principal"}},
 		{name: "by a service role without a history", from: "aws:eu-west-1",
 			do:     func(d *desk) { a := method(80, 0, topics.Allowed); a.Visit.Place = "aws:eu-west-1"; d.find(a) },
-			want:   points{"method": 80 * pointsRegionAlone},
+			want:   points{"method": 80 * pointsMethodAloneRegion},
 			labels: []string{"new principal"}},
+		{name: "by a principal without a history, where nobody of the organisation is",
+			do:     func(d *desk) { d.find(method(80, 0, topics.Allowed)); d.find(organisation(100, 0)) },
+			want:   points{"method": 80 * pointsMethodAlone, "organisation": 100 * pointsOrganisationAlone},
+			labels: []string{"new principal"}},
+		{name: "by a principal of two days, where nobody of the organisation is",
+			history: func(d *desk) { d.officeDays("DE", 2) },
+			do:      func(d *desk) { d.find(organisation(100, 0)) },
+			want:    points{"new place": pointsNewCountry * 0.4, "organisation": 100 * (pointsOrganisation*0.4 + pointsOrganisationAlone*0.6)},
+			labels:  []string{"new principal"}},
 		{name: "by a principal without a history, and nothing unusual",
 			do:     func(d *desk) { d.sight(newClient.at("NG", 10*hour)) },
 			want:   points{},
@@ -123,8 +132,21 @@ func TestFactors(t *testing.T) {
 		{name: "where it was once before",
 			history: func(d *desk) { d.officeDays("DE", 12); d.sight(newTool.at("NG", -7*day)) },
 			do:      func(d *desk) { d.sight(newClient.at("NG", 10*hour)) },
-			want:    points{"new place": pointsNewCountry * 0.75, "new client": pointsNewClient * 0.75}},
-		{name: "where it is at home", history: germany, from: "DE",
+			want:    points{"new place": pointsNewCountry * 13 / 14, "new client": pointsNewClient * 13 / 14}},
+		{name: "where it was once before, with the usual device",
+			history: func(d *desk) { d.officeDays("DE", 12); d.sight(newTool.at("NG", -7*day)) },
+			do:      func(d *desk) { d.sight(sighting("NG", 10*hour)) },
+			want:    points{"new place": pointsNewCountry * 0.75, "usual device": pointsUsualDevice * 13 / 14}, labels: []string{"usual device"}},
+		{name: "where it has been for a week, a fortnight ago",
+			history: func(d *desk) {
+				d.officeDays("DE", 12)
+				for n := range int64(7) {
+					d.sight(sighting("NG", (n-20)*day))
+				}
+			},
+			do:   func(d *desk) { d.sight(newClient.at("NG", 10*hour)); d.find(method(100, 0, topics.Allowed)) },
+			want: points{"new place": pointsNewCountry / 2, "method": 100 * pointsMethod, "new client": pointsNewClient / 2, "first use": pointsFirstUse / 2 / firstUses}},
+		{name: "where it is at home", history: func(d *desk) { d.officeDays("DE", settledDays) }, from: "DE",
 			do: func(d *desk) {
 				d.sight(newClient.at("DE", 10*hour))
 				a := method(100, 0, topics.Allowed)
@@ -288,7 +310,7 @@ func TestQuiet(t *testing.T) {
 	}
 	t.Run("imported history is history", func(t *testing.T) {
 		d := newDesk(t, DefaultConfig())
-		d.officeDays("DE", 12)
+		d.officeDays("DE", 20)
 		for n := range int64(settledDays) {
 			s := newClient.at("NG", (n-20)*day)
 			s.Visit.Quiet = topics.Imported
@@ -298,4 +320,29 @@ func TestQuiet(t *testing.T) {
 			t.Error("a place that imported history knows woke somebody")
 		}
 	})
+}
+
+// TestMadeToLookUsed: who does only what the victim does, with the victim's client, and for days while the victim is away, is in
+// one stay with what he does then.
+func TestMadeToLookUsed(t *testing.T) {
+	for quiet := int64(1); quiet < settledDays; quiet++ {
+		d := newDesk(t, DefaultConfig())
+		d.officeDays("DE", 12)
+		for n := range quiet {
+			if d.sight(sighting("NG", n*day+10*hour)); d.written != 0 {
+				t.Fatalf("the usual device wakes somebody on day %d", n)
+			}
+		}
+		d.sight(newClient.at("NG", quiet*day+10*hour))
+		a := anomaly("iam:CreateUser", 40, "NG", quiet*day+10*hour)
+		a.Distribution.Own = 0
+		d.find(a)
+		of := d.of("NG")
+		if len(of) != 1 {
+			t.Fatalf("after %d quiet days there are %d alerts", quiet, len(of))
+		}
+		if of[0].Context.HereDays != 0 || !slices.Equal(of[0].Context.NewClients, []string{string(newClient)}) {
+			t.Errorf("after %d quiet days: here on %d days, new clients %v", quiet, of[0].Context.HereDays, of[0].Context.NewClients)
+		}
+	}
 }

@@ -131,10 +131,10 @@ func TestNewHomeIsOneAlert(t *testing.T) {
 
 // TestManyMethods: an alert names some and counts the rest.
 func TestManyMethods(t *testing.T) {
-	d := newDesk(t, DefaultConfig())
+	d := newDesk(t, easily())
 	const n = alert.MaxMethods + 17
 	for i := range int64(n) {
-		d.find(anomaly(fmt.Sprintf("s:M%03d", i), 90, "NG", i))
+		d.find(anomaly(fmt.Sprintf("s:M%03d", i), 100, "NG", i))
 	}
 	a := d.of("NG")[0]
 	if len(a.Methods) != alert.MaxMethods || a.Dropped != n-alert.MaxMethods {
@@ -146,7 +146,7 @@ func TestManyMethods(t *testing.T) {
 	denied := anomaly("s:M000", 95, "NG", 5)
 	denied.Visit.Outcome = topics.Denied
 	d.find(denied)
-	if m := d.of("NG")[0].Methods[0]; m.Outcome != topics.Allowed|topics.Denied || m.Score != 95 || m.First != monday*1000 {
+	if m := d.of("NG")[0].Methods[0]; m.Outcome != topics.Allowed|topics.Denied || m.Score != 100 || m.First != monday*1000 {
 		t.Errorf("the first is %+v after its second anomaly", m)
 	}
 }

@@ -429,12 +429,12 @@ func movedBy(rt *rapid.T, b []byte, seconds int64, who string) []byte {
 
 // TestAlertsMayBeKept: who takes an alert may hold it while the task goes on to other records.
 func TestAlertsMayBeKept(t *testing.T) {
-	d := newDesk(t, DefaultConfig())
-	first := anomaly("iam:CreateUser", 90, "NG", 0)
+	d := newDesk(t, easily())
+	first := anomaly("iam:CreateUser", 100, "NG", 0)
 	first.Distribution.Top = []topics.PlaceCount{{Place: "US", Visits: 200}, {Place: "DE", Visits: 100}}
 	first.Visit.Evidence.Resources = []string{"arn:of:the:first"}
 	d.find(first)
-	second := anomaly("s3:GetObject", 90, "BR", hour)
+	second := anomaly("s3:GetObject", 100, "BR", hour)
 	second.Visit.Principal = "bob"
 	second.Distribution.Top = []topics.PlaceCount{{Place: "JP", Visits: 2}, {Place: "KR", Visits: 1}}
 	second.Visit.Evidence.Resources = []string{"arn:of:the:second"}
