@@ -250,7 +250,7 @@ func (g *generator) steal() {
 	}
 	for n, i := range latest {
 		if i > 0 {
-			g.sessions[own[n]].key = g.sessions[i].key
+			g.sessions[own[n]].key, g.sessions[own[n]].name = g.sessions[i].key, g.sessions[i].name
 		}
 	}
 }

@@ -154,7 +154,10 @@ func (g *generator) run(m *machine, r *rand.Rand) {
 	case m.region != "":
 		place = "aws:" + m.region
 	}
-	x := session{principal: m.principal, place: g.place(place), label: m.label, agent: m.agent, region: m.region, name: "i-" + string(appendHex(nil, r.Uint64(), 16))}
+	x := session{principal: m.principal, place: g.place(place), label: m.label, agent: m.agent, region: m.region, name: "i-0" + string(appendHex(nil, r.Uint64(), 16))}
+	if m.rotating || !m.private && m.region == "" { // no instance of EC2
+		x.name = pr.name
+	}
 	if x.region == "" {
 		x.region = g.regions[0]
 	}

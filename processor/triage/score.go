@@ -19,7 +19,7 @@ import (
 const (
 	pointsNewCountry   = 34.0 // the principal was never there, and has a history
 	pointsNewRegion    = 15.0 // the same for an AWS region
-	pointsOutsideAWS   = 25.0 // a principal that was only ever seen inside AWS
+	pointsOutsideAWS   = 25.0 // a principal that was only ever seen inside AWS, or an instance that was seen nowhere
 	pointsMethod       = 0.15 // of the method score, where the principal has a history
 	pointsFirstUse     = 55.0 // times the share of the methods that the principal calls for the first time
 	pointsUsualWork    = -15.0
@@ -185,8 +185,13 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 	default:
 		add("new place", speaks*pointsNewCountry, "seen on %d days, never from %s", c.Days, here)
 	}
-	if !region && others > 0 && inAWS == others {
+	switch {
+	case region:
+	case others > 0 && inAWS == others:
 		add("outside AWS", speaks*pointsOutsideAWS, "seen only inside AWS until now")
+	case others == 0 && isInstance(g.lead.Visit.Evidence.SessionName):
+		// Where it calls by private addresses alone, nothing is known of it but this.
+		add("outside AWS", strange*pointsOutsideAWS, "credentials of the EC2 instance %s, used outside AWS", g.lead.Visit.Evidence.SessionName)
 	}
 	if n := len(g.methods); n > 0 {
 		share := float64(firstUse) / float64(n)
@@ -249,6 +254,12 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 		score += c.Factors[i].Points
 	}
 	return math.Round(100*min(max(score, 0), 100)) / 100, c
+}
+
+// isInstance says whether a session has the name that EC2 gives to those of an instance's role: the instance's id.
+func isInstance(session string) bool {
+	id, ok := strings.CutPrefix(session, "i-")
+	return ok && (len(id) == 8 || len(id) == 17) && strings.Trim(id, "0123456789abcdef") == ""
 }
 
 // knowsSystem says whether the principal used another client on the same system before start.

@@ -115,6 +115,20 @@ func TestFactors(t *testing.T) {
 		{name: "by a role that was only ever inside AWS", history: func(d *desk) { d.officeDays("aws:us-east-1", 12) },
 			do:   func(d *desk) { d.sight(newClient.at("NG", 10*hour)) },
 			want: points{"new place": pointsNewCountry, "outside AWS": pointsOutsideAWS, "new client": pointsNewClient}},
+		{name: "by the credentials of an instance that nothing is known of",
+			do: func(d *desk) {
+				s := sighting("NG", 10*hour)
+				s.Visit.Evidence.SessionName = "i-0123456789abcdef0"
+				d.sight(s)
+			},
+			want: points{"outside AWS": pointsOutsideAWS}, labels: []string{"new principal"}},
+		{name: "by a session that only looks like an instance's",
+			do: func(d *desk) {
+				s := sighting("NG", 10*hour)
+				s.Visit.Evidence.SessionName = "i-0123456789abcdefg"
+				d.sight(s)
+			},
+			want: points{}, labels: []string{"new principal"}},
 		{name: "into another region", history: func(d *desk) { d.officeDays("aws:us-east-1", 12) }, from: "aws:eu-west-1",
 			do:   func(d *desk) { d.sight(sighting("aws:eu-west-1", 10*hour)) },
 			want: points{"new place": pointsNewRegion}},
