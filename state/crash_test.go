@@ -52,9 +52,41 @@ func (h *history) difference(s *Store) string {
 	return ""
 }
 
+// torn says in what way a store is neither the one of its position nor that one with some of the rows of the commit behind it.
+func (h *history) torn(s *Store) string {
+	pos, known := s.Position()
+	h.mu.Lock()
+	now, next := h.after[pos.Next], h.after[pos.Next+1]
+	h.mu.Unlock()
+	if !known || now.rows == nil {
+		return h.difference(s)
+	}
+	if meta, _ := s.Meta(); pos.Topic != topicA || meta != now.meta {
+		return fmt.Sprintf("at position %v meta is %v, want %v", pos, meta, now.meta)
+	}
+	got := rows{}
+	for k, v := range s.Rows() {
+		got[string(k)] = bytes.Clone(v)
+	}
+	is := func(in rows, k string) bool {
+		v, ok := in[k]
+		w, there := got[k]
+		return ok == there && bytes.Equal(v, w)
+	}
+	all := maps.Clone(got)
+	maps.Copy(all, now.rows)
+	for k := range all {
+		if !is(now.rows, k) && (next.rows == nil || !is(next.rows, k)) {
+			return fmt.Sprintf("at position %d row %s is neither that of its commit nor that of the next", pos.Next, k)
+		}
+	}
+	return ""
+}
+
 // TestCrash stops the machine before writes to the disk all through the life of a store, in Pebble's own flushes and
-// compactions too, with none, some or all of what was not synced surviving. Whatever is found then is exactly what some
-// commit left: its rows, its position, its meta row. The rest of the changelog brings it up to date.
+// compactions too, with none, some or all of what was not synced surviving. Whatever is found then is what some
+// commit left: its rows, its position, its meta row; and of a commit that takes several batches, some of its rows more. The rest of the
+// changelog brings it up to date.
 func TestCrash(t *testing.T) {
 	const commits = 250
 	disk := vfs.NewCrashableMem()
@@ -62,7 +94,7 @@ func TestCrash(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 5))
 
 	var mu sync.Mutex // of what follows: Pebble writes from several goroutines
-	var crashes, behind int
+	var crashes, behind, halves int
 	reached := map[int64]bool{}
 	crashRNG := rand.New(rand.NewPCG(11, 13))
 	crash := func(op errorfs.Op) error {
@@ -79,13 +111,17 @@ func TestCrash(t *testing.T) {
 			return nil
 		}
 		defer s.Close()
-		if d := h.difference(s); d != "" {
+		if d := h.torn(s); d != "" {
 			t.Errorf("crash %d, before %v of %s: %s", crashes, op.Kind, op.Path, d)
 			return nil
 		}
 		pos, _ := s.Position()
 		reached[pos.Next] = true
-		if crashes%10 != 0 {
+		whole := h.difference(s) == ""
+		if !whole {
+			halves++
+		}
+		if crashes%10 != 0 && whole {
 			return nil
 		}
 		h.mu.Lock()
@@ -152,8 +188,8 @@ func TestCrash(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	t.Logf("%d crashes found the store at %d positions", crashes, len(reached))
-	if crashes < 200 || len(reached) < 10 || behind == 0 {
-		t.Errorf("too few: %d crashes, %d positions, %d of them behind the changelog", crashes, len(reached), behind)
+	if crashes < 200 || len(reached) < 10 || behind == 0 || halves == 0 {
+		t.Errorf("too few: %d crashes, %d positions, %d of them behind the changelog, %d between two batches", crashes, len(reached), behind, halves)
 	}
 	if s, err = Open(dir, Options{FS: disk.CrashClone(vfs.CrashCloneCfg{})}); err != nil {
 		t.Fatal(err)

@@ -482,10 +482,31 @@ func (s *Store) Dirty() int { return len(s.overlay) }
 // Commit writes the staged changes to Pebble together with the changelog position that holds them. Call it only after
 // the transaction that wrote them to the changelog has committed. An error means that the local store is unusable; the
 // changelog has everything.
+//
+// Where they are many they go in several batches, meta row and position in the last. Pebble keeps a batch of half a memtable beside the
+// memtables, for a flush of its own, and as many of them as come. What a crash leaves of the earlier ones is what the changelog says
+// behind the position, and a restore writes it again. The first commit is one batch all the same: rows without a position would
+// pass for none.
 func (s *Store) Commit(pos Position) error {
+	if err := errors.Join(s.Err(), s.release()); err != nil {
+		return err
+	}
 	rows := make([]Row, 0, len(s.overlay))
+	size, limit := 0, int(s.o.MemTableBytes/4)
 	for k, v := range s.overlay {
+		if k == string(metaKey) {
+			continue
+		}
+		if size += len(k) + len(v) + batchRowBytes; size > limit && len(rows) > 0 && s.known {
+			if err := s.write(rows, nil); err != nil {
+				return err
+			}
+			rows, size = rows[:0], len(k)+len(v)+batchRowBytes
+		}
 		rows = append(rows, Row{Key: []byte(k), Value: v})
+	}
+	if v, ok := s.overlay[string(metaKey)]; ok {
+		rows = append(rows, Row{Key: metaKey, Value: v})
 	}
 	clear(s.overlay)
 	return s.Apply(rows, pos)
@@ -502,13 +523,27 @@ func (s *Store) Apply(rows []Row, pos Position) error {
 	if err := errors.Join(s.Err(), s.release()); err != nil {
 		return err
 	}
-	size := 64
+	if err := s.write(rows, &pos); err != nil {
+		return err
+	}
+	s.pos, s.known = pos, true
+	if slices.ContainsFunc(rows, func(r Row) bool { return bytes.Equal(r.Key, metaKey) }) {
+		return errors.Join(s.loadMeta(), s.release())
+	}
+	return nil
+}
+
+// batchRowBytes is about what a batch takes for a row beside key and value.
+const batchRowBytes = 8
+
+// write writes rows in one batch, with the position behind them if there is one.
+func (s *Store) write(rows []Row, pos *Position) error {
+	size := positionBytes
 	for _, r := range rows {
-		size += len(r.Key) + len(r.Value) + 8
+		size += len(r.Key) + len(r.Value) + batchRowBytes
 	}
 	b := s.db.NewBatchWithSize(size)
 	defer b.Close()
-	meta := false
 	for _, r := range rows {
 		var err error
 		if r.Value == nil {
@@ -519,19 +554,16 @@ func (s *Store) Apply(rows []Row, pos Position) error {
 		if err != nil {
 			return fmt.Errorf("write state: %w", err)
 		}
-		meta = meta || bytes.Equal(r.Key, metaKey)
 	}
-	if err := b.Set(positionKey, pos.append(nil), nil); err != nil {
-		return fmt.Errorf("write state: %w", err)
+	if pos != nil {
+		if err := b.Set(positionKey, pos.append(nil), nil); err != nil {
+			return fmt.Errorf("write state: %w", err)
+		}
 	}
 	if err := b.Commit(pebble.NoSync); err != nil {
 		return fmt.Errorf("write state to %s: %w", s.dir, s.sort(err))
 	}
-	s.pos, s.known = pos, true
 	s.unflushed += max(1, len(rows)) // a position alone counts too
-	if meta {
-		return errors.Join(s.loadMeta(), s.release())
-	}
 	return nil
 }
 
