@@ -38,9 +38,9 @@ var inputs = []cost{
 		"RESULTS.md, Beside a bare consumer: route's CPU over both worlds, as a + b · records told",
 		func(c *costs) *float64 { return &c.routeEvent }},
 	{"route-told", "µs", "CPU of route for a record told", "the b of that", func(c *costs) *float64 { return &c.routeTold }},
-	{"detect-visit", "µs", "CPU of detect for a visit", "a busy machine: route and detect, less route, by visit",
+	{"detect-visit", "µs", "CPU of detect for a visit", "RESULTS.md, Beside a bare consumer, default world: route and detect, less route, by visit, start-up included",
 		func(c *costs) *float64 { return &c.detectVisit }},
-	{"triage-sighting", "µs", "CPU of triage for a sighting", "a busy machine, before the block cache had room of its own: all stages, less route and detect, by sighting", func(c *costs) *float64 { return &c.triageSighting }},
+	{"triage-sighting", "µs", "CPU of triage for a sighting", "RESULTS.md, Beside a bare consumer, worst world: all stages, less route and detect, by sighting", func(c *costs) *float64 { return &c.triageSighting }},
 	{"raw-bytes", "B", "event on the broker, zstd", "RESULTS.md, Beside a bare consumer: topic of the default world",
 		func(c *costs) *float64 { return &c.rawBytes }},
 	{"told-bytes", "B", "record told on the broker, compressed", "a million events of the default world: bytes of farcall.visits and farcall.principals by record", func(c *costs) *float64 { return &c.toldBytes }},
@@ -69,7 +69,7 @@ var inputs = []cost{
 // defaults are the costs as they were last measured.
 func defaults() costs {
 	return costs{
-		routeEvent: 3.1, routeTold: 2.4, detectVisit: 11, triageSighting: 75, rawBytes: 320, toldBytes: 380, detectBytes: 60, triageBytes: 550,
+		routeEvent: 2.6, routeTold: 1.8, detectVisit: 6.6, triageSighting: 54, rawBytes: 320, toldBytes: 380, detectBytes: 60, triageBytes: 550,
 		profileBytes: 400,
 		use:          .6, cores: 2, commit: .3, markers: 5000, memory: 1 << 20, restoreRows: 1_900_000, session: 10, settle: 1.9, replicas: 3, retention: 7,
 	}
