@@ -69,14 +69,14 @@ func (w *worker) unowned(ctx context.Context, adm *kadm.Client) ([]partition, er
 		}
 	}
 	details, err := adm.ListTopics(ctx, w.stage.Inputs...)
-	if err == nil {
-		err = details.Error()
-	}
 	if err != nil {
 		return nil, err
 	}
 	var missing []partition
 	for _, t := range details {
+		if t.Err != nil { // one of several raw topics may not be there yet
+			continue
+		}
 		for id := range t.Partitions {
 			if p := (partition{t.Topic, id}); !owned[p] {
 				missing = append(missing, p)
