@@ -69,7 +69,7 @@ var inputs = []cost{
 // defaults are the costs as they were last measured.
 func defaults() costs {
 	return costs{
-		routeEvent: 2.6, routeTold: 1.8, detectVisit: 6.6, triageSighting: 54, rawBytes: 320, toldBytes: 380, detectBytes: 60, triageBytes: 550,
+		routeEvent: 2.6, routeTold: 1.8, detectVisit: 7.1, triageSighting: 54, rawBytes: 320, toldBytes: 380, detectBytes: 60, triageBytes: 550,
 		profileBytes: 400,
 		use:          .6, cores: 2, commit: .3, markers: 5000, memory: 1 << 20, restoreRows: 1_900_000, session: 10, settle: 1.9, replicas: 3, retention: 7,
 	}

@@ -206,14 +206,13 @@ func (g *group) append(b []byte) []byte {
 	number(g.first)
 	number(g.last)
 	number(g.dropped)
-	anomaly := make([]byte, 0, 1024)
 	for _, a := range [...]*topics.Anomaly{&g.lead, &g.organisation} {
-		anomaly = anomaly[:0]
+		at := len(b)
 		if a.Visit.Method != "" {
-			anomaly = a.Append(anomaly, nil)
+			b = a.Append(b, nil)
 		}
-		b = binary.AppendUvarint(b, uint64(len(anomaly)))
-		b = append(b, anomaly...)
+		var length [binary.MaxVarintLen64]byte
+		b = slices.Insert(b, at, length[:binary.PutUvarint(length[:], uint64(len(b)-at))]...)
 	}
 	number(int64(len(g.methods)))
 	for i := range g.methods {
