@@ -313,7 +313,7 @@ func (s *Store) ingest(g *gather, pos Position, empty bool) error {
 // writeRun writes the table.
 func (s *Store) writeRun(path string, g *gather, pos Position, empty bool) (err error) {
 	g.sort()
-	f, err := s.o.FS.Create(path, "pebble-ingestion")
+	f, err := s.o.FS.Create(path, ingestion)
 	if err != nil {
 		return err
 	}

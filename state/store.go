@@ -103,6 +103,7 @@ func (o *Options) defaults() {
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
+	o.FS = buffered{o.FS}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
