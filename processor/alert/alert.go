@@ -181,6 +181,9 @@ func PlaceName(place string) string {
 	if region, ok := strings.CutPrefix(place, "aws:"); ok {
 		return "AWS region " + region
 	}
+	if place == topics.PrivatePlace {
+		return "private addresses"
+	}
 	if name := geo.CountryName(place); name != "" {
 		return name
 	}
