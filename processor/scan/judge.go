@@ -52,33 +52,55 @@ type record struct {
 	at    int64
 }
 
-// judge runs what was told through detect and triage, in the order of event time: the parts of detect take their visits of each
+// judging runs what was told through detect and triage, in the order of event time: the parts of detect take their visits of each
 // batch side by side, and triage beside them all of an earlier one, in order.
-func judge(ctx context.Context, o Options, dir string, cache *pebble.Cache, sorted *pebble.DB, sum *Summary) (err error) {
-	open := func(name string, memTables uint64) (*state.Store, error) {
-		return state.Open(filepath.Join(dir, name), state.Options{FS: o.disk, Cache: cache, MemTableBytes: memTables, Fatal: o.broken})
+type judging struct {
+	parts  [parts]*part
+	triage *triaging
+	stores []*state.Store
+}
+
+// open makes the stores and what works on them. That waits for the disk more than once, so it goes on beside the reading.
+func (j *judging) open(o Options, dir string, cache *pebble.Cache, sum *Summary) error {
+	store := func(name string, memTables uint64) (*state.Store, error) {
+		s, err := state.Open(filepath.Join(dir, name), state.Options{FS: o.disk, Cache: cache, MemTableBytes: memTables, Fatal: o.broken})
+		if err == nil {
+			j.stores = append(j.stores, s)
+		}
+		return s, err
 	}
-	discard := func(s *state.Store) { err = errors.Join(err, s.Discard()) }
 	o.Detect.CacheEntries /= parts
-	var detecting [parts]*part
-	for n := range detecting {
-		windows, err := open(fmt.Sprintf("detect-%d", n), o.memTables/2/parts)
+	for n := range j.parts {
+		windows, err := store(fmt.Sprintf("detect-%d", n), o.memTables/2/parts)
 		if err != nil {
 			return err
 		}
-		defer discard(windows)
-		detecting[n] = &part{number: n, store: windows, task: detect.NewTask(o.Detect, windows, 0), batches: make(chan *batch, batches), results: map[detect.Result]int64{}}
+		j.parts[n] = &part{
+			number: n, store: windows, task: detect.NewTask(o.Detect, windows, 0), batches: make(chan *batch, batches), results: map[detect.Result]int64{},
+		}
 	}
-	profiles, err := open("triage", o.memTables/2)
+	profiles, err := store("triage", o.memTables/2)
 	if err != nil {
 		return err
 	}
-	defer discard(profiles)
-	t := &triaging{store: profiles, batches: make(chan *batch, batches), free: make(chan *batch, batches)}
-	t.out = &final{emit: o.Alert, sum: sum, pending: map[string]*alert.Alert{}, next: math.MinInt64}
-	if t.task, err = triage.NewTask(o.Triage, profiles, 0); err != nil {
-		return err
+	task, err := triage.NewTask(o.Triage, profiles, 0)
+	j.triage = &triaging{
+		store: profiles, task: task, out: &final{emit: o.Alert, sum: sum, pending: map[string]*alert.Alert{}, next: math.MinInt64},
+		batches: make(chan *batch, batches), free: make(chan *batch, batches),
 	}
+	return err
+}
+
+// discard lets go of the stores without writing what is not on disk yet: nobody will read it.
+func (j *judging) discard() error {
+	var errs []error
+	for _, s := range j.stores {
+		errs = append(errs, s.Discard())
+	}
+	return errors.Join(errs...)
+}
+
+func (j *judging) run(ctx context.Context, o Options, sorted *pebble.DB, sum *Summary) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var wg sync.WaitGroup
@@ -89,15 +111,15 @@ func judge(ctx context.Context, o Options, dir string, cache *pebble.Cache, sort
 			}
 		})
 	}
-	for _, p := range detecting {
+	for _, p := range j.parts {
 		beside(p.run)
 	}
-	beside(t.run)
-	if err := feed(ctx, o, sorted, sum, &detecting, t); err != nil {
+	beside(j.triage.run)
+	if err := j.feed(ctx, o, sorted, sum); err != nil {
 		stop(err)
 	}
 	wg.Wait()
-	for _, p := range detecting {
+	for _, p := range j.parts {
 		for result, n := range p.results {
 			sum.Results[result] += n
 		}
@@ -106,9 +128,10 @@ func judge(ctx context.Context, o Options, dir string, cache *pebble.Cache, sort
 }
 
 // feed reads what was told, in order, and hands it out batch by batch.
-func feed(ctx context.Context, o Options, sorted *pebble.DB, sum *Summary, detecting *[parts]*part, t *triaging) error {
+func (j *judging) feed(ctx context.Context, o Options, sorted *pebble.DB, sum *Summary) error {
+	t := j.triage
 	defer func() {
-		for _, p := range detecting {
+		for _, p := range j.parts {
 			close(p.batches)
 		}
 		close(t.batches)
@@ -154,7 +177,7 @@ func feed(ctx context.Context, o Options, sorted *pebble.DB, sum *Summary, detec
 			}
 			r.records = append(r.records, record{r.values[start:], at})
 		}
-		for _, p := range detecting {
+		for _, p := range j.parts {
 			p.batches <- r
 		}
 		t.batches <- r

@@ -181,7 +181,7 @@ func diskError(tmp string, err error) error {
 }
 
 // scan is Run with a temporary folder.
-func scan(ctx context.Context, o Options, files []file, tmp string, sum *Summary) error {
+func scan(ctx context.Context, o Options, files []file, tmp string, sum *Summary) (fault error) {
 	cache := state.NewCache(64<<20, 5*int64(o.memTables)) // three of the sorted store, two halves of triage's, and two of all parts of detect's
 	defer cache.Unref()
 	sorted, err := pebble.Open(filepath.Join(tmp, "told"), &pebble.Options{
@@ -194,13 +194,19 @@ func scan(ctx context.Context, o Options, files []file, tmp string, sum *Summary
 		return fmt.Errorf("temporary store: %w", err)
 	}
 	defer sorted.Close()
+	var j judging
+	opened := make(chan error, 1)
+	go func() { opened <- j.open(o, filepath.Join(tmp, "rows"), cache, sum) }()
 	began := time.Now()
-	if err := read(ctx, o, files, sorted, sum); err != nil {
+	err = read(ctx, o, files, sorted, sum)
+	sum.Read = time.Since(began)
+	err = errors.Join(err, <-opened)
+	defer func() { fault = errors.Join(fault, j.discard()) }()
+	if err != nil {
 		return err
 	}
-	sum.Read = time.Since(began)
 	began = time.Now()
-	err = judge(ctx, o, filepath.Join(tmp, "rows"), cache, sorted, sum)
+	err = j.run(ctx, o, sorted, sum)
 	sum.Judged = time.Since(began)
 	return err
 }
