@@ -2,6 +2,7 @@ package topics
 
 import (
 	"bytes"
+	"fmt"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -230,6 +231,31 @@ func (v *Visit) Decode(b []byte) error {
 		r.fail("unknown flags")
 	}
 	return r.end(KindVisit)
+}
+
+// EventTime is when the event of an encoded visit or sighting happened, in Unix milliseconds. Of the rest it checks nothing.
+func EventTime(b []byte) (int64, error) {
+	r := reader{b: b}
+	kind := KindOf(b)
+	if kind == KindSighting {
+		r.header(KindSighting, sightingVersion)
+		for range 3 {
+			r.bytes()
+		}
+		r = reader{b: r.bytes(), err: r.err}
+	}
+	r.header(KindVisit, visitVersion)
+	for range 4 {
+		r.bytes()
+	}
+	r.varint() // pane
+	r.byte()
+	r.varint() // horizon
+	at := r.varint()
+	if r.err != nil {
+		return 0, fmt.Errorf("%s: %w", kind, r.err)
+	}
+	return at, nil
 }
 
 // texts lists the text fields of the evidence in wire order.

@@ -485,6 +485,31 @@ func TestWorstCaseSizes(t *testing.T) {
 	}
 }
 
+// TestEventTime reads the time of visits and sightings, and of nothing that ends before it.
+func TestEventTime(t *testing.T) {
+	const at = 1_767_608_123_456
+	for name, r := range map[string]interface{ encode() []byte }{"visit": fullVisit(), "bare visit": bareVisit(), "sighting": fullSighting(), "bare sighting": bareSighting()} {
+		switch r := r.(type) {
+		case *Visit:
+			r.Evidence.EventTime = at
+		case *Sighting:
+			r.Visit.Evidence.EventTime = at
+		}
+		b := r.encode()
+		if got, err := EventTime(b); got != at || err != nil {
+			t.Errorf("%s: %d, %v, want %d", name, got, err, at)
+		}
+		for n := range 12 {
+			if _, err := EventTime(b[:n:n]); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%s: of %d bytes: error %v", name, n, err)
+			}
+		}
+	}
+	if _, err := EventTime((&Anomaly{Visit: *fullVisit()}).encode()); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("of an anomaly: error %v", err)
+	}
+}
+
 func TestTruncatedOrExtended(t *testing.T) {
 	for _, g := range goldens() {
 		b := g.want.encode()

@@ -31,6 +31,12 @@ func (e *expiry) enlist(method []byte, pane int64) {
 	e.due[pane] = append(e.due[pane], name)
 }
 
+// none says that a method is known to have no row.
+func (e *expiry) none(method []byte) bool {
+	_, some := e.oldest[string(method)]
+	return e.made && !some
+}
+
 // take removes the methods that have a row in a pane up to limit, and returns them.
 func (e *expiry) take(limit int64) (methods []string) {
 	for pane, names := range e.due {

@@ -91,6 +91,10 @@ func TestWhatExpiryReads(t *testing.T) {
 	if view.steps+view.scans > 0 {
 		t.Errorf("another visit of the same hour took %d steps and %d scans", view.steps, view.scans)
 	}
+	call(task, methods, 24+7)
+	if view.steps+view.scans > 0 {
+		t.Errorf("the first visit of a method took %d steps and %d scans", view.steps, view.scans)
+	}
 	commit(t, task, store)
 	for k := range store.Rows() {
 		if _, pane, _, err := state.ParsePaneKey(k); err == nil && pane <= monday+3600 {

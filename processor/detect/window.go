@@ -256,6 +256,9 @@ func (t *Task) fill(method []byte) (*window, error) {
 	if err := w.seen.Decode(seen, t.intern); err != nil {
 		return nil, err
 	}
+	if t.expiry.none(method) {
+		return w, nil
+	}
 	var row *state.PaneRow
 	at := int64(0)
 	settle := func() {

@@ -13,7 +13,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -182,8 +181,8 @@ func diskError(tmp string, err error) error {
 }
 
 // scan is Run with a temporary folder.
-func scan(ctx context.Context, o Options, files []file, tmp string, sum *Summary) error {
-	cache := state.NewCache(64<<20, 5*int64(o.memTables)) // three of the sorted store, and two halves of each of two others
+func scan(ctx context.Context, o Options, files []file, tmp string, sum *Summary) (fault error) {
+	cache := state.NewCache(64<<20, 5*int64(o.memTables)) // three of the sorted store, two halves of triage's, and two of all parts of detect's
 	defer cache.Unref()
 	sorted, err := pebble.Open(filepath.Join(tmp, "told"), &pebble.Options{
 		// Written once and read once, in order: merging the flushed tables while reading is all the sorting it takes.
@@ -195,13 +194,19 @@ func scan(ctx context.Context, o Options, files []file, tmp string, sum *Summary
 		return fmt.Errorf("temporary store: %w", err)
 	}
 	defer sorted.Close()
+	var j judging
+	opened := make(chan error, 1)
+	go func() { opened <- j.open(o, filepath.Join(tmp, "rows"), cache, sum) }()
 	began := time.Now()
-	if err := read(ctx, o, files, sorted, sum); err != nil {
+	err = read(ctx, o, files, sorted, sum)
+	sum.Read = time.Since(began)
+	err = errors.Join(err, <-opened)
+	defer func() { fault = errors.Join(fault, j.discard()) }()
+	if err != nil {
 		return err
 	}
-	sum.Read = time.Since(began)
 	began = time.Now()
-	err = judge(ctx, o, filepath.Join(tmp, "rows"), cache, sorted, sum)
+	err = j.run(ctx, o, sorted, sum)
 	sum.Judged = time.Since(began)
 	return err
 }
@@ -292,7 +297,7 @@ func read(ctx context.Context, o Options, files []file, sorted *pebble.DB, sum *
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			s := &shard{number: byte(n), o: o, sorted: sorted, first: 1<<63 - 1, stats: route.NewStats()}
+			s := &shard{number: byte(n), o: o, sorted: sorted, first: 1<<63 - 1, stats: route.NewStats(), full: make(chan *pebble.Batch, 1), committed: make(chan error, 1)}
 			err := s.run(ctx, files, turn, func(bytes int64) { o.Progress("reading", done.Add(bytes), sum.Bytes) })
 			mu.Lock()
 			defer mu.Unlock()
@@ -315,6 +320,7 @@ func (s *Summary) merge(sh *shard) {
 	a.Records += b.Records
 	a.Events += b.Events
 	a.Visits += b.Visits
+	a.Presences += b.Presences
 	a.Repeats += b.Repeats
 	a.Sightings += b.Sightings
 	into(a.Skipped, b.Skipped)
@@ -343,6 +349,9 @@ type shard struct {
 	o                 Options
 	sorted            *pebble.DB
 	batch             *pebble.Batch
+	full              chan *pebble.Batch
+	committed         chan error // the first error, or closed at the end
+	key               []byte
 	seq               uint64
 	stats             *route.Stats
 	bad               []Bad
@@ -350,17 +359,20 @@ type shard struct {
 	empty, unreadable int64
 	first, last       int64
 	path              string
-	visit             topics.Visit
-	sighting          topics.Sighting
 	err               error
 }
 
-func (s *shard) run(ctx context.Context, files []file, turn chan struct{}, progress func(int64)) error {
+func (s *shard) run(ctx context.Context, files []file, turn chan struct{}, progress func(int64)) (err error) {
 	task, err := route.NewTask(s.o.Route, s.o.Locator, s.o.Now, 0, s.stats)
 	if err != nil {
 		return err
 	}
-	s.batch = s.sorted.NewBatch()
+	s.batch = s.newBatch()
+	go s.commit()
+	defer func() {
+		close(s.full)
+		err = errors.Join(err, <-s.committed)
+	}()
 	for _, f := range files {
 		if f.shard != int(s.number) {
 			continue
@@ -375,7 +387,30 @@ func (s *shard) run(ctx context.Context, files []file, turn chan struct{}, progr
 			return err
 		}
 	}
-	return s.flush()
+	s.full <- s.batch
+	return nil
+}
+
+// batchBytes is how much a shard commits at a time: one batch fills while another is committed beside it, and a third may wait.
+const batchBytes = 256 << 10
+
+func (s *shard) newBatch() *pebble.Batch {
+	return s.sorted.NewBatch(pebble.WithInitialSizeBytes(batchBytes + 2*topics.MaxVisitBytes))
+}
+
+// commit commits what is full, on a goroutine of its own: putting things in order takes as long as telling them.
+func (s *shard) commit() {
+	defer close(s.committed)
+	var err error
+	for b := range s.full {
+		if err == nil {
+			err = b.Commit(pebble.NoSync)
+		}
+		err = errors.Join(err, b.Close())
+	}
+	if err != nil {
+		s.committed <- fmt.Errorf("temporary store: %w", err)
+	}
 }
 
 func (s *shard) read(task *route.Task, f file, progress func(int64)) {
@@ -406,50 +441,47 @@ func (s *shard) note(b Bad) {
 	}
 }
 
-// The store of what was told is keyed by event time, then shard and number: that order is the order of the scan.
-func (s *shard) put(eventTime int64, value []byte) {
+// The store of what was told is keyed by event time, then shard and number: that order is the order of the scan. Behind them stands
+// which part of detect it is for.
+func appendKey(dst []byte, at int64, shard byte, seq uint64, part byte) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, uint64(at)^1<<63)
+	dst = append(dst, shard)
+	dst = binary.BigEndian.AppendUint64(dst, seq)
+	return append(dst, part)
+}
+
+func parseKey(key []byte) (at int64, part byte) {
+	return int64(binary.BigEndian.Uint64(key) ^ 1<<63), key[len(key)-1]
+}
+
+func (s *shard) put(value []byte, part byte) {
 	if s.err != nil {
 		return
 	}
-	s.first, s.last = min(s.first, eventTime), max(s.last, eventTime)
-	k := binary.BigEndian.AppendUint64(nil, uint64(eventTime)^1<<63)
-	k = append(k, s.number)
-	k = binary.BigEndian.AppendUint64(k, s.seq)
+	var at int64
+	if at, s.err = topics.EventTime(value); s.err != nil {
+		return
+	}
+	s.first, s.last = min(s.first, at), max(s.last, at)
+	s.key = appendKey(s.key[:0], at, s.number, s.seq, part)
 	s.seq++
-	s.err = s.batch.Set(k, value, nil)
-	if s.batch.Len() > 1<<20 {
-		s.err = s.flush()
-		s.batch = s.sorted.NewBatch()
+	if s.err = s.batch.Set(s.key, value, nil); s.err != nil {
+		return
 	}
-}
-
-func (s *shard) flush() error {
-	if err := s.batch.Commit(pebble.NoSync); err != nil {
-		return fmt.Errorf("temporary store: %w", err)
+	if s.batch.Len() >= batchBytes {
+		s.full <- s.batch
+		s.batch = s.newBatch()
 	}
-	return s.batch.Close()
 }
 
 // Visit implements route.Output.
-func (s *shard) Visit(_, value []byte) {
-	if err := s.visit.Decode(value); err != nil {
-		s.err = err
-		return
-	}
-	s.put(s.visit.Evidence.EventTime, value)
-}
+func (s *shard) Visit(method, value []byte) { s.put(value, partOf(method)) }
 
 // Pulse implements route.Output.
 func (s *shard) Pulse(_, _ []byte) {}
 
 // Sighting implements route.Output.
-func (s *shard) Sighting(_, value []byte) {
-	if err := s.sighting.Decode(value); err != nil {
-		s.err = err
-		return
-	}
-	s.put(s.sighting.Visit.Evidence.EventTime, value)
-}
+func (s *shard) Sighting(_, value []byte) { s.put(value, noPart) }
 
 // DeadLetter implements route.Output.
 func (s *shard) DeadLetter(d *topics.DeadLetter) {
@@ -473,189 +505,6 @@ func (c *counted) Read(p []byte) (int, error) {
 func (c *counted) report() {
 	c.progress(c.n - c.told)
 	c.told = c.n
-}
-
-// commitEvery is how many records go into one commit of the rows. Until then they lie in an overlay that every scan of a store
-// walks, and past the window each expired row is a scan: with 50,000 records a commit, 45 days took five times as long.
-const commitEvery = 2_000
-
-// judge runs what was told through detect and triage, in the order of event time: detect here, and triage beside it.
-func judge(ctx context.Context, o Options, dir string, cache *pebble.Cache, sorted *pebble.DB, sum *Summary) error {
-	open := func(name string) (*state.Store, error) {
-		return state.Open(filepath.Join(dir, name), state.Options{FS: o.disk, Cache: cache, MemTableBytes: o.memTables / 2, Fatal: o.broken})
-	}
-	windows, err := open("detect")
-	if err != nil {
-		return err
-	}
-	defer windows.Close()
-	profiles, err := open("triage")
-	if err != nil {
-		return err
-	}
-	defer profiles.Close()
-	t := &triaging{store: profiles, records: make(chan []record, 2), ended: make(chan struct{})}
-	t.out = &final{emit: o.Alert, sum: sum, pending: map[string]*alert.Alert{}, next: math.MinInt64}
-	if t.task, err = triage.NewTask(o.Triage, profiles, 0); err != nil {
-		return err
-	}
-	go t.run()
-	err = t.detect(ctx, o, windows, sorted, sum)
-	close(t.records)
-	<-t.ended
-	return errors.Join(t.err, err)
-}
-
-// record is one for triage, and its event time in Unix milliseconds.
-type record struct {
-	value []byte
-	at    int64
-}
-
-// triaging is triage on a goroutine of its own. It takes the records of one commit of detect at a time, and commits with it.
-type triaging struct {
-	store   *state.Store
-	task    *triage.Task
-	out     *final
-	records chan []record
-	err     error         // once it has ended
-	ended   chan struct{} // closed when it has
-}
-
-func (t *triaging) run() {
-	defer close(t.ended)
-	for batch := range t.records {
-		for _, r := range batch {
-			if t.err = t.out.advance(r.at); t.err != nil {
-				return
-			}
-			if _, t.err = t.task.Record(r.value, r.at, t.out); t.err != nil {
-				return
-			}
-		}
-		if t.err = t.store.Commit(state.Position{}); t.err != nil {
-			return
-		}
-	}
-	t.err = t.out.advance(math.MaxInt64 / 2)
-}
-
-// send hands records over; false means that triage has ended, with an error.
-func (t *triaging) send(batch []record) bool {
-	select {
-	case t.records <- batch:
-		return true
-	case <-t.ended:
-		return false
-	}
-}
-
-// detect judges the visits, and sends what triage should see.
-func (t *triaging) detect(ctx context.Context, o Options, windows *state.Store, sorted *pebble.DB, sum *Summary) error {
-	task := detect.NewTask(o.Detect, windows, 0)
-	it, err := sorted.NewIter(nil)
-	if err != nil {
-		return fmt.Errorf("temporary store: %w", err)
-	}
-	defer it.Close()
-	total := sum.Stats.Visits + sum.Stats.Presences + sum.Stats.Sightings
-	var visit topics.Visit
-	var anomaly topics.Anomaly
-	var sighting topics.Sighting
-	var batch []record
-	n := int64(0)
-	for ok := it.First(); ok; ok = it.Next() {
-		b, err := it.ValueAndErr()
-		if err != nil {
-			return fmt.Errorf("temporary store: %w", err)
-		}
-		at := int64(binary.BigEndian.Uint64(it.Key()) ^ 1<<63)
-		if topics.KindOf(b) == topics.KindVisit {
-			if err := visit.Decode(b); err != nil {
-				return err
-			}
-			visit.Horizon, visit.Quiet = at, topics.Timely // read in order, nothing is late
-			result, err := task.Visit(&visit, &anomaly)
-			if err != nil {
-				return err
-			}
-			sum.Results[result]++
-			if result == detect.Forwarded {
-				batch = append(batch, record{anomaly.Append(nil, nil), at})
-			}
-		} else {
-			if err := sighting.Decode(b); err != nil {
-				return err
-			}
-			sighting.Visit.Horizon, sighting.Visit.Quiet = at, topics.Timely
-			batch = append(batch, record{sighting.Append(nil, nil), at})
-		}
-		if n++; n%commitEvery == 0 {
-			task.Flush()
-			if err := errors.Join(windows.Commit(state.Position{}), ctx.Err()); err != nil {
-				return err
-			}
-			if !t.send(batch) {
-				return nil
-			}
-			batch = nil
-		}
-		if n%1024 == 0 {
-			o.Progress("judging", n, total)
-		}
-	}
-	t.send(batch)
-	o.Progress("judging", n, total)
-	return it.Error()
-}
-
-// final holds alerts back until nothing can change them any more: in the order of event time, when their stay is over.
-type final struct {
-	emit    func(*alert.Alert) error
-	sum     *Summary
-	pending map[string]*alert.Alert
-	next    int64 // when to look for those that are over, Unix milliseconds
-}
-
-// Alert implements triage.Output.
-func (f *final) Alert(a *alert.Alert) error {
-	f.pending[a.ID] = a
-	return nil
-}
-
-// Retract implements triage.Output: files hold no verdicts.
-func (f *final) Retract(_, _ []byte) error { return nil }
-
-func (f *final) advance(at int64) error {
-	if at < f.next {
-		return nil
-	}
-	f.next = at + time.Hour.Milliseconds()
-	// One that is over waits for those that began before it.
-	oldest := int64(math.MaxInt64)
-	ends := func(a *alert.Alert) bool { return a.Last+triage.StayGap.Milliseconds() < at }
-	for _, a := range f.pending {
-		if !ends(a) {
-			oldest = min(oldest, a.First)
-		}
-	}
-	var over []*alert.Alert
-	for id, a := range f.pending {
-		if ends(a) && a.First < oldest {
-			over = append(over, a)
-			delete(f.pending, id)
-		}
-	}
-	slices.SortFunc(over, func(a, b *alert.Alert) int {
-		return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.ID, b.ID))
-	})
-	for _, a := range over {
-		f.sum.Alerts[alert.SeverityOf(a.Score)]++
-		if err := f.emit(a); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // quiet is Pebble's log: what matters of it is told otherwise.

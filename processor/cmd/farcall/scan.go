@@ -53,6 +53,8 @@ func (c *scanCommand) Run(ctx context.Context) error {
 		}
 	}
 	cfg.Triage.Cap = 0 // a scan wakes nobody: whoever reads it wants all
+	windows := cfg.DetectConfig()
+	windows.CacheEntries = cfg.Detect.CacheEntries // a scan has no partitions to share it
 	locator, err := geo.Open(geo.Options{Path: cfg.Geo.Database, ASNPath: cfg.Geo.ASNDatabase, CacheEntries: cfg.Geo.CacheEntries, Log: logger(cfg.Log)})
 	if err != nil {
 		return err
@@ -61,7 +63,7 @@ func (c *scanCommand) Run(ctx context.Context) error {
 	bar := newBar(os.Stderr, !c.Quiet && isTerminal(os.Stderr))
 	p := newPrinter(os.Stdout, c.Output)
 	sum, err := scan.Run(ctx, scan.Options{
-		Paths: c.Paths, Input: os.Stdin, Route: cfg.RouteConfig(), Detect: cfg.DetectConfig(), Triage: cfg.TriageConfig(),
+		Paths: c.Paths, Input: os.Stdin, Route: cfg.RouteConfig(), Detect: windows, Triage: cfg.TriageConfig(),
 		Locator: locator, TempDir: c.TempDir, Now: time.Now, Log: logger(cfg.Log), Progress: bar.update,
 		Alert: func(a *alert.Alert) error {
 			if c.Output == "ndjson" {
