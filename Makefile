@@ -50,7 +50,7 @@ torture: ## random histories against the oracle, with new seeds, twice for DURAT
 recovery: ## how soon farcall is ready again, and in how much memory, on Apache Kafka (ARGS="-rows 10000000")
 	go run ./loadtest/recovery $(ARGS)
 
-loadtest: ## farcall against a bare consumer and Kafka Streams, on Apache Kafka: speed, latency, growth; prints the tables of loadtest/RESULTS.md (ARGS="-events 500000 throughput")
+loadtest: ## farcall against a bare consumer and Kafka Streams, on Apache Kafka: speed, latency, growth, bad records; prints the tables of loadtest/RESULTS.md (ARGS="-events 500000 throughput")
 	go run ./loadtest/bench -plots loadtest $(ARGS)
 
 peers: ## build the same job in Kafka Streams, and run its tests (needs Java 17 and Maven); loadtest/peers/kafka-streams/README.md

@@ -1,9 +1,7 @@
 package processor
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -12,7 +10,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/klauspost/compress/gzip"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -20,15 +17,10 @@ import (
 	"github.com/farcall/farcall/processor/config"
 	"github.com/farcall/farcall/processor/deadletters"
 	"github.com/farcall/farcall/processor/geo"
+	"github.com/farcall/farcall/processor/poison"
 	"github.com/farcall/farcall/processor/route"
 	"github.com/farcall/farcall/topics"
 )
-
-// poison is a raw record that can't be read, and the reason of its dead letter.
-type poison struct {
-	name, reason string
-	value        []byte
-}
 
 // call is a good record of about 2 KB: calls of many users, by turns.
 func call(i int, at time.Time) []byte {
@@ -36,50 +28,14 @@ func call(i int, at time.Time) []byte {
 		i%500, i%500, i%500, i%500, at.UTC().Format(time.RFC3339), i%200, strings.Repeat("x", 1200), i)
 }
 
-// poisons are one of each kind. The largest record has big bytes.
-func poisons(tb testing.TB, now time.Time, big int) []poison {
-	good := func(old, with string) []byte {
-		b := call(1, now)
-		if !bytes.Contains(b, []byte(old)) {
-			tb.Fatalf("no %s in a good record", old)
-		}
-		return bytes.Replace(b, []byte(old), []byte(with), 1)
-	}
-	stamp := fmt.Sprintf("%q", now.UTC().Format(time.RFC3339))
-	zip := func(start string, chunk []byte, times int) []byte {
-		var b bytes.Buffer
-		w := gzip.NewWriter(&b)
-		_, err := w.Write([]byte(start))
-		for range times {
-			if err == nil {
-				_, err = w.Write(chunk)
-			}
-		}
-		if err = errors.Join(err, w.Close()); err != nil {
-			tb.Fatal(err)
-		}
-		return b.Bytes()
-	}
-	return []poison{
-		{"not JSON", "not_json", []byte(`203.0.113.9 - - "GET / HTTP/1.1" 200 17`)},
-		{"truncated", "truncated", call(2, now)[:900]},
-		{"large", "too_large", good(`"filler":"`, `"filler":"`+strings.Repeat("y", big))},
-		{"gzip bomb of zeros", "not_json", zip("", make([]byte, 1<<20), 80)},
-		{"gzip bomb of JSON", "expanded_too_large", zip(`{"Records":[{"eventVersion":"1.09","filler":"`, bytes.Repeat([]byte("z"), 1<<20), 80)},
-		{"gzip bomb of brackets", "expanded_too_large", zip("", bytes.Repeat([]byte("["), 1<<20), 80)},
-		{"damaged gzip", "gzip", zip("", call(3, now), 1)[:300]},
-		{"wrong type", "wrong_type", good(`"userAgent":"aws-cli/2.15.32"`, `"userAgent":{"a":1}`)},
-		{"deep", "too_deep", good(`{"filler":`, `{"deep":`+strings.Repeat(`[`, 9000)+strings.Repeat(`]`, 9000)+`,"filler":`)},
-		{"no time", "no_event_time", good(`"eventTime":`+stamp+`,`, ``)},
-		{"year 2099", "future", good(stamp, `"2099-01-01T00:00:00Z"`)},
-		{"year 1970", "bad_event_time", good(stamp, `"1970-01-01T00:00:00Z"`)},
-		{"no method", "no_event_name", good(`"eventName":"DescribeInstances",`, ``)},
-		{"something else", "not_cloudtrail", []byte(`{"level":"info","msg":"hello"}`)},
-	}
+// poisons are one of each kind, the large ones full of one text.
+func poisons(now time.Time) []poison.Kind {
+	good := call(1, now)
+	return append(poison.Small(good), poison.Large(good, func(n int) []byte { return []byte(`"` + strings.Repeat("y", n) + `"`) })...)
 }
 
-// TestPoison mixes one of each kind of bad record into good ones: each is one dead letter with its reason and coordinates, and
-// the good ones are all there.
+// TestPoison mixes one of each kind of bad record into good ones: each is one dead letter with its reason and coordinates, or none if it
+// can be read after all, and the good ones are all there.
 func TestPoison(t *testing.T) {
 	t.Parallel()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1))
@@ -101,11 +57,15 @@ func TestPoison(t *testing.T) {
 	now := time.Now()
 	var records []*kgo.Record
 	want := map[string]string{} // by coordinates: reason
-	kinds := poisons(t, now, 10<<20)
+	kinds := poisons(now)
 	for i := range 500 {
 		records = append(records, &kgo.Record{Topic: "raw", Partition: int32(i % 2), Value: call(i, now)})
 		if i%30 == 7 && len(kinds) > 0 {
-			records = append(records, &kgo.Record{Topic: "raw", Partition: int32(i % 2), Value: kinds[0].value, Headers: []kgo.RecordHeader{{Key: "reason", Value: []byte(kinds[0].reason)}}})
+			bad := &kgo.Record{Topic: "raw", Partition: int32(i % 2), Value: kinds[0].Value}
+			if kinds[0].Reason != "" {
+				bad.Headers = []kgo.RecordHeader{{Key: "reason", Value: []byte(kinds[0].Reason)}}
+			}
+			records = append(records, bad)
 			kinds = kinds[1:]
 		}
 	}
@@ -198,15 +158,12 @@ func BenchmarkPoison(b *testing.B) {
 		pass()
 		return time.Since(start)
 	}
-	kinds := poisons(b, now, 1<<20)
-	large := poisons(b, now, 10<<20)[2]
-	large.name = "10 MB"
-	for _, p := range append(kinds, large) {
-		b.Run(p.name, func(b *testing.B) {
+	for _, p := range poisons(now) {
+		b.Run(p.Name, func(b *testing.B) {
 			mixed := make([][]byte, 0, len(good)+len(good)/100)
 			for i, r := range good {
 				if mixed = append(mixed, r); i%100 == 50 {
-					mixed = append(mixed, p.value)
+					mixed = append(mixed, p.Value)
 				}
 			}
 			var plain, with []time.Duration

@@ -82,10 +82,12 @@ type filled struct {
 	bytes      int64 // of values, as they are before compression
 	stored     int64 // on the broker
 	want       []string
+	bad        int            // records beside the events
+	refused    map[string]int // dead letters that they must leave, by reason
 }
 
-// fill makes a raw topic and writes the load to it, once.
-func (b *bench) fill(ctx context.Context, topic, codec string, o generate.Options, events, partitions int) (*filled, error) {
+// fill makes a raw topic and writes the load to it, once, with the bad records of p among it, which may be nil.
+func (b *bench) fill(ctx context.Context, topic, codec string, o generate.Options, events, partitions int, p *planter) (*filled, error) {
 	g, err := generate.New(o)
 	if err != nil {
 		return nil, err
@@ -95,24 +97,34 @@ func (b *bench) fill(ctx context.Context, topic, codec string, o generate.Option
 		return nil, err
 	}
 	defer cl.Close()
-	if _, err := b.adm.CreateTopic(ctx, int32(partitions), 1, nil, topic); err != nil {
+	if _, err := b.adm.CreateTopic(ctx, int32(partitions), 1, map[string]*string{"max.message.bytes": kadm.StringPtr(fmt.Sprint(largest))},
+		topic); err != nil {
 		return nil, err
 	}
 	t := truth{}
 	began := time.Now()
 	sent, err := g.Produce(ctx, cl, generate.Load{Topic: topic, Partitions: partitions, Records: events, Each: func(e *generate.Event,
-		_ time.Time) {
+		at time.Time) {
 		t.add(e)
+		if p != nil {
+			p.plant(cl, &kgo.Record{Topic: topic, Timestamp: at}, partitions, e)
+		}
 	}})
 	if err := errors.Join(err, ctx.Err()); err != nil {
 		return nil, err
 	}
 	f := &filled{topic: topic, world: o, partitions: partitions, events: events, bytes: sent.Bytes, want: t.lines()}
+	if p != nil {
+		if err := p.sent.Err(); err != nil {
+			return nil, fmt.Errorf("bad records: %w", err)
+		}
+		f.bad, f.refused = p.planted, p.refused
+	}
 	if f.stored, _, err = b.written(ctx, func(name string) bool { return name == topic }); err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(b.out, "%s: %d events of %d bytes (%d on the broker, %s) in %d partitions, %.0f s of event time at %.0f events/s; %d accounts, %d roles, %d people, %d rows; filled in %.1f s\n",
-		topic, events, sent.Bytes/int64(events), f.stored/int64(events), codec, partitions, o.Span(events).Seconds(), o.Rate, o.Accounts,
+	fmt.Fprintf(b.out, "%s: %d events of %d bytes (%d on the broker, %s) and %d bad records in %d partitions, %.0f s of event time at %.0f events/s; %d accounts, %d roles, %d people, %d rows; filled in %.1f s\n",
+		topic, events, sent.Bytes/int64(events), f.stored/int64(events), codec, f.bad, partitions, o.Span(events).Seconds(), o.Rate, o.Accounts,
 		o.Machines, o.People, len(f.want), time.Since(began).Seconds())
 	return f, nil
 }

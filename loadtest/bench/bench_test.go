@@ -41,6 +41,7 @@ func TestBench(t *testing.T) {
 		`All distributions are those of the load: \d{3,} rows`,
 		`Raw lines \(wall s, CPU s, RSS MiB\): bare [\d.]+`, `farcall \| 90 % of \d+ \| \d+ \| [1-9]`, `workers a stage \| 2 \| [\d.]+ \|`,
 		`\| events late \| 0 \|`, `\| clients rebuilt, sessions lost \| 0 \|`,
+		`\| small kinds \| 12000 \| farcall, all stages \|.*\| 10\d/10\d \|`, `\| every kind \| 12000 \| farcall, all stages \|`,
 	} {
 		if !regexp.MustCompile(want).MatchString(text) {
 			t.Errorf("it does not say %s", want)

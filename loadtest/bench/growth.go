@@ -63,7 +63,7 @@ func (b *bench) growth(ctx context.Context, o options, sizes []grown) error {
 		w := o.world(generate.Default)
 		w.Skew = s.skew
 		var err error
-		if f, err = b.fill(ctx, fmt.Sprint("cloudtrail-growth-", n), o.codec, o.sampled(w, events), events, s.partitions); err != nil {
+		if f, err = b.fill(ctx, fmt.Sprint("cloudtrail-growth-", n), o.codec, o.sampled(w, events), events, s.partitions, nil); err != nil {
 			return err
 		}
 		var systems []system

@@ -1,7 +1,8 @@
 // Command bench measures farcall against the least that any consumer must do, and against Kafka Streams doing the same, in one run
-// on one Apache Kafka: throughput, CPU, memory, what goes through the broker, latency of alerts, and what growth costs.
+// on one Apache Kafka: throughput, CPU, memory, what goes through the broker, latency of alerts, what growth costs, and what bad records
+// cost the good ones.
 //
-//	bench [flags] [throughput] [latency] [growth] [catch-up]
+//	bench [flags] [throughput] [latency] [growth] [catch-up] [poison]
 //
 // Without a part it does all of them. The topic of each world is filled once (loadtest/generate). Systems then take turns, each
 // repetition in a process of its own that reads from the beginning into topics and state of its own; what it took is what the kernel
@@ -47,10 +48,11 @@ type options struct {
 	profiles                    string         // likewise
 	paced                       time.Duration  // how long each rate of latency, and the steady state of catch-up, is held
 	sizes                       []grown        // of growth
+	alone                       bool           // poison: each large kind by itself, too
 	cluster                     *kafka.Cluster // nil: one of its own
 }
 
-var parts = []string{"throughput", "latency", "growth", "catch-up"}
+var parts = []string{"throughput", "latency", "growth", "catch-up", "poison"}
 
 func main() {
 	consumeIfAsked()
@@ -71,6 +73,11 @@ func main() {
 	flag.StringVar(&o.plots, "plots", "", "folder for plots; empty: none")
 	flag.StringVar(&o.profiles, "profiles", "", "folder for profiles of farcall in throughput, for go tool pprof; empty: none. Taking them costs a little")
 	flag.DurationVar(&o.paced, "paced", time.Minute, "how long each rate of latency is held")
+	flag.BoolVar(&o.alone, "alone", false, "poison: measure each large kind of bad record by itself, too, with a twentieth of the events")
+	flag.Usage = func() {
+		fmt.Fprintf(flag.CommandLine.Output(), "bench [flags] [%s]\n\nWithout a part it does all of them.\n\n", strings.Join(parts, "] ["))
+		flag.PrintDefaults()
+	}
 	flag.Parse()
 	o.worlds = strings.Split(*worlds, ",")
 	if *only != "" {
@@ -125,6 +132,8 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 			err = b.growth(ctx, o, o.sizes)
 		case "catch-up":
 			err = b.catchUp(ctx, o)
+		case "poison":
+			err = b.poison(ctx, o)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", p, err)

@@ -34,6 +34,7 @@ type sample struct {
 	bytes, records int64   // in the system's own topics: on the broker's disk, and with markers
 	told           int64   // records in the topics that are partitioned anew, with markers
 	telling        float64 // events for each of these; 0 where there are none
+	letters        int     // dead ones
 }
 
 func (s sample) perEvent(f *filled) float64 { return s.cpu.Seconds() * 1e6 / float64(f.events) }
@@ -64,7 +65,7 @@ func consumer(kind string) func(ctx context.Context, b *bench, f *filled) (sampl
 			return s, err
 		}
 		cmd := exec.Command(self)
-		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %s %s", consumerVariable, kind, f.events, f.topic, strings.Join(b.brokers, ",")))
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %s %s", consumerVariable, kind, f.events+f.bad, f.topic, strings.Join(b.brokers, ",")))
 		p, err := start(cmd)
 		if err != nil {
 			return s, err
@@ -185,7 +186,7 @@ func (i *installation) steps(raw string, stages []string) (steps []step) {
 }
 
 // farcall runs stages of the shipped binary in one process, exactly once and configured as it is by default. Where detect is among
-// them its rows must be those of the load.
+// them its rows must be those of the load. What it refused must be what was planted.
 func farcall(stages ...string) func(ctx context.Context, b *bench, f *filled) (sample, error) {
 	return func(ctx context.Context, b *bench, f *filled) (sample, error) {
 		return b.farcall(ctx, f, nil, stages...)
@@ -224,9 +225,12 @@ func (b *bench) farcall(ctx context.Context, f *filled, settings map[string]stri
 		return s, err
 	}
 	s.telling = float64(f.events) / float64(s.told)
+	if s.letters, err = b.deadLetters(ctx, f, i); err != nil {
+		return s, err
+	}
 	if len(stages) > 1 {
 		got, err := farcallLines(ctx, b, i)
-		if err := errors.Join(err, compare(f.want, got)); err != nil {
+		if err := errors.Join(err, compare(f.want, withoutPoison(got))); err != nil {
 			return s, fmt.Errorf("farcall's rows: %w", err)
 		}
 	}

@@ -69,7 +69,7 @@ func (b *bench) throughput(ctx context.Context, o options) error {
 		if world == generate.Worst {
 			events /= worstFewer
 		}
-		f, err := b.fill(ctx, "cloudtrail-"+world, o.codec, o.sampled(o.world(world), events), events, o.partitions)
+		f, err := b.fill(ctx, "cloudtrail-"+world, o.codec, o.sampled(o.world(world), events), events, o.partitions, nil)
 		if err != nil {
 			return err
 		}

@@ -15,14 +15,14 @@ var Codecs = map[string]kgo.CompressionCodec{
 	"zstd": kgo.ZstdCompression(), "lz4": kgo.Lz4Compression(), "snappy": kgo.SnappyCompression(), "none": kgo.NoCompression(),
 }
 
-// Client makes a producer for Produce. The caller closes it.
-func Client(brokers []string, codec string) (*kgo.Client, error) {
+// Client makes a producer for Produce, with options beside those that it needs. The caller closes it.
+func Client(brokers []string, codec string, more ...kgo.Opt) (*kgo.Client, error) {
 	c, ok := Codecs[codec]
 	if !ok {
 		return nil, fmt.Errorf("generate: codec %q: zstd, lz4, snappy and none are known", codec)
 	}
-	return kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ProducerBatchCompression(c), kgo.ProducerLinger(10*time.Millisecond),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(20_000), kgo.MetadataMinAge(250*time.Millisecond))
+	return kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(brokers...), kgo.ProducerBatchCompression(c), kgo.ProducerLinger(10 * time.Millisecond),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(20_000), kgo.MetadataMinAge(250 * time.Millisecond)}, more...)...)
 }
 
 // Load is what is to be produced.

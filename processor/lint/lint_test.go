@@ -202,6 +202,8 @@ const seededMemory = "processor/route/told.go"
 // share its code; what measures a part of it needs that part.
 var ownMeasure = map[string]permission{
 	"loadtest/bench/limit.go":               {[]string{"processor/cloudtrail"}, "the least that a correct consumer does: farcall's decoder in a bare consumer"},
+	"loadtest/bench/poison.go":              {[]string{"processor/poison"}, "the bad records are those that the tests of route refuse"},
+	"loadtest/bench/poison_test.go":         {[]string{"processor/geo", "processor/poison", "processor/route"}, "made of the generator's records, they are refused for the same reasons"},
 	"loadtest/generate/generate_test.go":    {[]string{"processor/cloudtrail", "processor/geo"}, "what the generator says is in a record must be what farcall finds there"},
 	"loadtest/generate/route_bench_test.go": {[]string{"processor/geo", "processor/route"}, "what route costs with the load that everything is measured with"},
 }
