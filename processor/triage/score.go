@@ -207,7 +207,7 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 	case others == private && isInstance(g.lead.Visit.Evidence.SessionName):
 		add("outside AWS", strange*pointsOutsideAWS, "credentials of the EC2 instance %s, used outside AWS", g.lead.Visit.Evidence.SessionName)
 	}
-	if n := len(g.methods); n > 0 {
+	if n := len(g.methods); n > 0 && private == 0 { // what it calls by private addresses is in no window
 		share := float64(firstUse) / float64(n)
 		switch {
 		case firstUse > 0 && (n < workMethods || share >= workShare):
