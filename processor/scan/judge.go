@@ -41,7 +41,7 @@ const batches = 3
 // batch is so many records as go into one commit, in the order of the scan.
 type batch struct {
 	records []record
-	values  []byte
+	values  []byte        // of visits
 	visits  [parts][]int  // where in records those of each part are
 	judged  chan struct{} // takes one from each part
 }
@@ -169,12 +169,12 @@ func (j *judging) feed(ctx context.Context, o Options, sorted *pebble.DB, sum *S
 				if err := sighting.Decode(b); err != nil {
 					return err
 				}
-				sighting.Visit.Horizon, sighting.Visit.Quiet = at, topics.Timely // read in order, nothing is late
-				r.values = sighting.Append(r.values, nil)
-			} else {
-				r.visits[part] = append(r.visits[part], len(r.records))
-				r.values = append(r.values, b...)
+				sighting.Visit.Horizon, sighting.Visit.Quiet = at, topics.Timely     // read in order, nothing is late
+				r.records = append(r.records, record{sighting.Append(nil, nil), at}) // an alert may keep it for long
+				continue
 			}
+			r.visits[part] = append(r.visits[part], len(r.records))
+			r.values = append(r.values, b...)
 			r.records = append(r.records, record{r.values[start:], at})
 		}
 		for _, p := range j.parts {
