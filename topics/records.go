@@ -319,6 +319,10 @@ const HeaderImported = "farcall.import"
 // its distribution is that of the organisation. No method has this name, for theirs hold a colon.
 const AnyMethod = "*"
 
+// PrivatePlace is where a principal is that calls from a private address: in some network, AWS's or the organisation's own. Only
+// sightings name it.
+const PrivatePlace = "private"
+
 // ClientSystem stands between the tool and the system in the name of a client.
 const ClientSystem = " on "
 

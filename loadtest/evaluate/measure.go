@@ -40,15 +40,16 @@ type result struct {
 	AP        float64            `json:"average_precision"`
 }
 
-// measure counts what an engine's alerts of the judged days are worth.
+// measure counts what an engine's alerts of the judged days are worth: fired are those that were at or above the threshold at some
+// time, whatever their last score.
 //
-// An incident is caught by an alert at or above the threshold that shows one of its events. More alerts of the same incident
+// An incident is caught by an alert that fired and shows one of its events. More alerts of the same incident
 // are neither right nor wrong. Incidents of the victim's own country, and alerts of them, count for nothing but their own kind.
-func measure(s *stream, name string, threshold float64, alerts []*alert) result {
+func measure(s *stream, name string, threshold float64, alerts, fired []*alert) result {
 	res := result{Engine: name, Threshold: threshold, Caught: map[string]share{}, BenignDay: map[string]float64{}, KindsAt: map[string]float64{}}
 	days := s.judgedDays()
 	raised := map[int]uint32{}
-	for _, a := range atOrAbove(alerts, threshold) {
+	for _, a := range fired {
 		res.AlertsDay += 1 / days
 		if a.incident < 0 {
 			res.Benign += 1 / days

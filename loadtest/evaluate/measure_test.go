@@ -30,7 +30,7 @@ func case4() (*stream, []*alert) {
 
 func TestMeasure(t *testing.T) {
 	s, alerts := case4()
-	r := measure(s, "x", 50, alerts)
+	r := measure(s, "x", 50, alerts, atOrAbove(alerts, 50))
 	if r.ByPlace != (share{3, 4}) || r.Caught[homeCountry] != (share{1, 1}) || r.Caught[farKey] != (share{3, 4}) {
 		t.Errorf("caught %+v, %+v", r.ByPlace, r.Caught)
 	}
@@ -80,7 +80,7 @@ func TestLot(t *testing.T) {
 
 func TestNoAlerts(t *testing.T) {
 	s, _ := case4()
-	r := measure(s, "x", 50, nil)
+	r := measure(s, "x", 50, nil, nil)
 	near(t, "average precision", r.AP, 0)
 	near(t, "recall", r.RecallAt[0], 0)
 	if r.ByPlace != (share{0, 4}) || r.Benign != 0 {

@@ -210,8 +210,11 @@ func printSummary(w io.Writer, runs []run) {
 const loudest = 40
 
 // printMisses lists the incidents that no alert at or above the threshold caught, and the benign alerts of the highest scores.
-func printMisses(w io.Writer, s *stream, alerts []*alert, threshold float64) {
-	best := map[int]float64{}
+func printMisses(w io.Writer, s *stream, alerts, fired []*alert, threshold float64) {
+	best, caught := map[int]float64{}, map[int]bool{}
+	for _, a := range fired {
+		caught[a.incident] = true
+	}
 	for _, a := range alerts {
 		if a.incident >= 0 {
 			best[a.incident] = max(best[a.incident], a.score)
@@ -224,13 +227,14 @@ func printMisses(w io.Writer, s *stream, alerts []*alert, threshold float64) {
 	}
 	fmt.Fprintf(w, "\n%s, seed %d: missed at %g\n", s.world.name, s.seed, threshold)
 	for n, in := range s.incidents {
-		if best[n] < threshold {
+		if !caught[n] {
 			fmt.Fprintf(w, "  %-24s %s %s from %s, %d calls, best score %.1f, same client %t, same key %t\n", in.kind, moment(in.first), who(in.principal), in.place, in.calls, best[n], in.sameClient, in.sameKey)
 		}
 	}
 	benign := slices.DeleteFunc(slices.Clone(alerts), func(a *alert) bool { return a.incident >= 0 })
 	slices.SortStableFunc(benign, func(a, b *alert) int { return cmp.Compare(b.score, a.score) })
-	fmt.Fprintf(w, "loudest benign alerts, of %d at or above %g\n", len(atOrAbove(benign, threshold)), threshold)
+	some := len(slices.DeleteFunc(slices.Clone(fired), func(a *alert) bool { return a.incident >= 0 }))
+	fmt.Fprintf(w, "loudest benign alerts, %d were at or above %g\n", some, threshold)
 	delivered := s.delivered()
 	for _, a := range benign[:min(loudest, len(benign))] {
 		e := &s.events[delivered[a.event].index]

@@ -3,9 +3,11 @@
 package alert
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -181,6 +183,9 @@ func PlaceName(place string) string {
 	if region, ok := strings.CutPrefix(place, "aws:"); ok {
 		return "AWS region " + region
 	}
+	if place == topics.PrivatePlace {
+		return "private addresses"
+	}
 	if name := geo.CountryName(place); name != "" {
 		return name
 	}
@@ -215,13 +220,27 @@ func (a *Alert) Reason() string {
 	if len(c.NewClients) == 0 && len(c.Clients) > 0 && c.Days > 0 {
 		parts = append(parts, "with its usual client")
 	}
+	usualWork := ""
 	for _, f := range c.Factors {
 		switch f.Name {
 		case "new client":
 			parts = append(parts, "with a "+f.Text)
-		case "outside AWS", "new key", "hosting network", "hour": // nothing else here tells them
+		case "outside AWS":
+			if !a.leavesAWS() { // or else it was said with the place
+				parts = append(parts, f.Text)
+			}
+		case "attack tool":
+			if len(c.NewClients) == 0 {
+				parts = append(parts, "with "+f.Text)
+			}
+		case "new key", "hosting network", "hour", "traveller": // nothing else here tells them
 			parts = append(parts, f.Text)
+		case "usual work":
+			usualWork = f.Text
 		}
+	}
+	if w := a.changes(); len(w) > 1 || len(w) == 1 && w[0] != a.Lead.Visit.Method {
+		parts = append(parts, "it was allowed to call "+strings.Join(w, ", "))
 	}
 	first := int64(0)
 	for i := range a.Methods {
@@ -230,20 +249,22 @@ func (a *Alert) Reason() string {
 		}
 	}
 	switch n := int64(len(a.Methods)); {
+	case usualWork != "":
+		parts = append(parts, usualWork)
 	case first == 0 || c.Days == 0:
 	case n == 1:
-		parts = append(parts, "it had not called the method within the window, from anywhere")
+		parts = append(parts, "it had not called the method "+a.span()+", from anywhere")
 	default:
-		parts = append(parts, fmt.Sprintf("%s of its %s unusual methods it had not called within the window, from anywhere", group(first), group(n)))
+		parts = append(parts, fmt.Sprintf("%s of its %s unusual methods it had not called %s, from anywhere", group(first), group(n), a.span()))
 	}
 	switch others := c.Organisation.Others; {
 	case c.OrganisationUsual:
 	case others == 0:
-		parts = append(parts, "nobody else of the organisation is there")
+		parts = append(parts, "nobody else of the organisation was there")
 	case others == 1:
-		parts = append(parts, "one other of the organisation is there")
+		parts = append(parts, "one other of the organisation was there")
 	default:
-		parts = append(parts, group(others)+" others of the organisation are there")
+		parts = append(parts, group(others)+" others of the organisation were there")
 	}
 	if a.Lead.Score > 0 {
 		parts = append(parts, a.unusual())
@@ -264,6 +285,10 @@ func (a *Alert) where() string {
 	case c.Days == 0:
 		return "the principal was never seen before that day"
 	}
+	seen := group(c.Days) + " days"
+	if c.Days == 1 {
+		seen = "1 day"
+	}
 	var usual []string
 	for _, p := range c.Places[:min(3, len(c.Places))] {
 		usual = append(usual, PlaceName(p.Name))
@@ -273,20 +298,85 @@ func (a *Alert) where() string {
 		from = " from " + strings.Join(usual, ", ")
 	}
 	if c.HereDays > 0 {
-		return fmt.Sprintf("the principal was in %s on %d of %d days before%s", here, c.HereDays, c.Days, strings.Replace(from, " from ", ", else in ", 1))
+		return fmt.Sprintf("the principal was in %s on %d of %s before%s", here, c.HereDays, seen, strings.Replace(from, " from ", ", else in ", 1))
 	}
-	return fmt.Sprintf("the principal, seen on %d days%s, was never in %s before", c.Days, from, here)
+	if a.leavesAWS() {
+		return fmt.Sprintf("the principal, seen on %s%s, was never outside AWS before, and is in %s now", seen, from, here)
+	}
+	return fmt.Sprintf("the principal, seen on %s%s, was never in %s before", seen, from, here)
+}
+
+// leavesAWS says whether the principal has a history, all of it inside AWS.
+func (a *Alert) leavesAWS() bool {
+	inAWS := func(place string) bool { return strings.HasPrefix(place, "aws:") }
+	return len(a.Context.Places) > 0 && !inAWS(a.Lead.Visit.Place) && !slices.ContainsFunc(a.Context.Places, func(s Seen) bool { return !inAWS(s.Name) })
+}
+
+// maxChanges is how many of them a reason names.
+const maxChanges = 3
+
+// changes names the allowed methods that change something, those first with which intruders stay or hide, then the most unusual.
+func (a *Alert) changes() []string {
+	var named []*Method
+	for i := range a.Methods {
+		if m := &a.Methods[i]; m.Outcome&topics.Allowed != 0 && isChange(m.Name) {
+			named = append(named, m)
+		}
+	}
+	slices.SortStableFunc(named, func(a, b *Method) int {
+		return cmp.Or(cmp.Compare(rank(a.Name), rank(b.Name)), cmp.Compare(b.Score, a.Score), cmp.Compare(a.Name, b.Name))
+	})
+	var names []string
+	for _, m := range named {
+		if len(names) < maxChanges && !slices.Contains(names, m.Name) {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+// changing are the first words of methods that change something.
+var changing = [...]string{
+	"Accept", "Add", "Associate", "Attach", "Authorize", "Cancel", "Change", "Copy", "Create", "Deactivate", "Delete", "Deregister", "Detach", "Disable",
+	"Disassociate", "Enable", "Import", "Invoke", "Leave", "Modify", "Move", "Purge", "Put", "Reboot", "Register", "Remove", "Replace", "Reset", "Restore",
+	"Resync", "Revoke", "Run", "Schedule", "Send", "Set", "Share", "Start", "Stop", "Terminate", "Update", "Upload",
+}
+
+func isChange(method string) bool {
+	_, name, _ := strings.Cut(method, ":")
+	for _, word := range changing {
+		if rest, ok := strings.CutPrefix(name, word); ok && (rest == "" || 'A' <= rest[0] && rest[0] <= 'Z') {
+			return true
+		}
+	}
+	return false
+}
+
+// rank of a method among changes: who may do what, and who watches, come first.
+func rank(method string) int {
+	service, _, _ := strings.Cut(method, ":")
+	switch service {
+	case "iam", "cloudtrail", "guardduty", "organizations", "sso", "sso-directory", "identitystore", "signin":
+		return 0
+	case "config", "kms", "secretsmanager", "securityhub", "access-analyzer", "logs", "lambda", "ssm":
+		return 1
+	}
+	return 2
+}
+
+// span is how far back the windows reach, as a person says it.
+func (a *Alert) span() string {
+	if days := int(a.Window.Hours() / 24); days >= 2 {
+		return fmt.Sprintf("in %d days", days)
+	}
+	return "in " + a.Window.String()
 }
 
 // unusual says why the lead's place is unusual for its method.
 func (a *Alert) unusual() string {
 	d := &a.Lead.Distribution
 	v := &a.Lead.Visit
-	days := int(a.Window.Hours() / 24)
-	span := fmt.Sprintf("in %d days", days)
-	if days < 2 {
-		span = "in " + a.Window.String()
-	}
+	span := a.span()
 	var b strings.Builder
 	switch {
 	case d.PlaceVisits == 0 && d.PlaceSince == 0:

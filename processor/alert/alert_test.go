@@ -72,7 +72,7 @@ func history() Context {
 		AllSince: pane(212), AccountSince: pane(100), Earlier: 1, Labels: []string{"traveller"},
 		Factors: []Factor{
 			{"method", 15.2, "iam:CreateUser scores 76 of 100 for its countries"}, {"new place", 32, "seen on 36 days, never from Romania"},
-			{"organisation", 16.3, "Romania is unusual for the whole organisation: 0 others there"}, {"new client", 20, "client never used before: aws-cli on kali"},
+			{"organisation", 16.3, "Romania is unusual for the whole organisation: others there: 0"}, {"new client", 20, "client it never used before: aws-cli on kali"},
 			{"two places", 20, "also in United States, at least 5120 km away, within 1 h"}, {"traveller", -10, "seen in 3 countries before"},
 		},
 	}
@@ -159,7 +159,7 @@ func sightingAlone() *Alert {
 	a.Lead = topics.Anomaly{Level: topics.Frequent, Visit: a.Lead.Visit}
 	a.Context = history()
 	a.Context.OrganisationUsual, a.Context.Organisation, a.Context.OrganisationScore, a.Context.Overlap, a.Context.Earlier, a.Context.Labels = true, topics.Distribution{}, 0, Overlap{}, 0, nil
-	a.Context.Factors = []Factor{{"new place", 32, "seen on 36 days, never from Romania"}, {"new client", 20, "client never used before: aws-cli on kali"}}
+	a.Context.Factors = []Factor{{"new place", 32, "seen on 36 days, never from Romania"}, {"new client", 20, "client it never used before: aws-cli on kali"}}
 	a.settle()
 	a.Methods = nil
 	return a
@@ -514,6 +514,12 @@ func TestReason(t *testing.T) {
 	several := manyMethods()
 	several.Context = Context{Days: 3, OrganisationUsual: true}
 	several.Methods[4].New = false
+	outside := example()
+	outside.Context = Context{Days: 1, OrganisationUsual: true, Places: []Seen{{Name: "aws:us-east-1", Days: 1}}, Factors: []Factor{{"outside AWS", 25, "seen only inside AWS until now"}}}
+	outside.Methods[0].New = false
+	network := example()
+	network.Context = Context{Days: 30, OrganisationUsual: true, Places: []Seen{{Name: topics.PrivatePlace, Days: 30}}, Clients: []string{"aws-cli on kali"}, Factors: []Factor{
+		{"attack tool", 20, "a client that intruders use: aws-cli on kali"}, {"usual work", -15, "of 7 unusual methods it calls 6 elsewhere"}}}
 	const none = "the principal was never seen before; "
 	for _, c := range []struct {
 		name string
@@ -521,16 +527,20 @@ func TestReason(t *testing.T) {
 		want string
 	}{
 		{"all of it", example(), "the principal, seen on 36 days from United States, Germany, was never in Romania before; it was also in United States, at least 5,120 km away, within 1 h; " +
-			"with a client never used before: aws-cli on kali; it had not called the method within the window, from anywhere; nobody else of the organisation is there; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
-		{"a sighting alone", sightingAlone(), "the principal, seen on 36 days from United States, Germany, was never in Romania before; with a client never used before: aws-cli on kali"},
-		{"it was here before", here, "the principal was in Romania on 2 of 36 days before, else in United States; with its usual client; it had not called the method within the window, from anywhere; 1,204 others of the organisation are there; " +
+			"with a client it never used before: aws-cli on kali; seen in 3 countries before; it had not called the method in 30 days, from anywhere; nobody else of the organisation was there; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
+		{"a sighting alone", sightingAlone(), "the principal, seen on 36 days from United States, Germany, was never in Romania before; with a client it never used before: aws-cli on kali"},
+		{"it was here before", here, "the principal was in Romania on 2 of 36 days before, else in United States; with its usual client; it had not called the method in 30 days, from anywhere; 1,204 others of the organisation were there; " +
 			"iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
-		{"it is always here", only, "the principal was in Romania on 36 of 36 days before; one other of the organisation is there; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
-		{"several methods", several, "the principal, seen on 3 days, was never in Romania before; 11 of its 12 unusual methods it had not called within the window, from anywhere; " +
+		{"it is always here", only, "the principal was in Romania on 36 of 36 days before; one other of the organisation was there; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
+		{"several methods", several, "the principal, seen on 3 days, was never in Romania before; it was allowed to call iam:CreateUser, iam:CreateAccessKey, iam:AttachUserPolicy; 11 of its 12 unusual methods it had not called in 30 days, from anywhere; " +
 			"iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
 		{"what only factors tell", rented, "the principal, seen on 36 days, was never in Romania before; with its usual client; seen only inside AWS until now; " +
 			"access key never used before: AKIAEXAMPLE; from a hosting or VPN network: AS64500 Example Hosting; never active at this hour; " +
 			"iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
+		{"out of AWS", outside, "the principal, seen on 1 day from AWS region us-east-1, was never outside AWS before, and is in Romania now; " +
+			"iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
+		{"out of a private network", network, "the principal, seen on 30 days from private addresses, was never in Romania before; with its usual client; with a client that intruders use: aws-cli on kali; " +
+			"of 7 unusual methods it calls 6 elsewhere; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
 		{"on its first day", later, "the principal was never seen before that day; iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
 		{"never", bare(example()), none + "iam:CreateUser was never called from Romania before (usual: US 1,102, DE 171, FR 25 of 1,298 visits)"},
 		{"never, and no history to show", alone, none + "iam:CreateUser was never called from Romania before"},

@@ -18,7 +18,10 @@ func (c clients) name(userAgent string) string {
 	if n, ok := c[userAgent]; ok {
 		return n
 	}
-	ua := strings.TrimPrefix(userAgent, "[")
+	ua, bracketed := strings.CutPrefix(userAgent, "[")
+	if bracketed {
+		ua = strings.TrimSuffix(ua, "]")
+	}
 	n := toolOf(ua)
 	if system := systemOf(ua); system != "" {
 		n += topics.ClientSystem + system
@@ -45,6 +48,8 @@ func toolOf(ua string) string {
 		return "console"
 	case strings.HasSuffix(ua, ".amazonaws.com"):
 		return "aws-service"
+	case strings.HasPrefix(ua, "S3 Browser"):
+		return "S3 Browser"
 	}
 	if i := strings.IndexAny(ua, "/ ("); i > 0 {
 		ua = ua[:i]
@@ -55,8 +60,8 @@ func toolOf(ua string) string {
 // systems are the marks of operating systems in the user agents of AWS's own tools and of browsers. The first that is found
 // counts: Android names Linux too.
 var systems = [...]struct{ mark, name string }{
-	{"Android", "android"}, {"iPhone", "ios"}, {"iPad", "ios"}, {"kali", "kali"}, {"parrot", "parrot"},
-	{"Windows", "windows"}, {"windows", "windows"}, {"Macintosh", "macos"}, {"Darwin", "macos"}, {"macos", "macos"},
+	{"Android", "android"}, {"iPhone", "ios"}, {"iPad", "ios"}, {"kali", "kali"}, {"parrot", "parrot"}, {"pentoo", "pentoo"},
+	{"Windows", "windows"}, {"windows", "windows"}, {"Macintosh", "macos"}, {"Darwin", "macos"}, {"macos", "macos"}, {"darwin", "macos"},
 	{"amzn", "amazon-linux"}, {"Linux", "linux"}, {"linux", "linux"},
 }
 

@@ -201,6 +201,9 @@ func (t *Task) Event(e *cloudtrail.Event) {
 	switch {
 	case place.Name == "":
 		t.stats.NoPlace[place.Kind]++
+		if !known && place.Kind == geo.Private {
+			t.tellPrivate(e, pane, outcome)
+		}
 	case known:
 		t.stats.Repeats++
 	default:
@@ -279,6 +282,19 @@ func (t *Task) tell(e *cloudtrail.Event, pane int64, place *geo.Place, outcome t
 	// Who is where is a question about the organisation, whatever methods are counted in.
 	if t.firstVisit("", anyMethod, place.Name, pane, outcome) {
 		t.tellPresence(v)
+	}
+}
+
+// tellPrivate tells triage of a principal that calls from inside a network: no place to judge, but a role that only ever does so is
+// no stranger when it is seen elsewhere.
+func (t *Task) tellPrivate(e *cloudtrail.Event, pane int64, outcome topics.Outcome) {
+	place := geo.Place{Kind: geo.Private, Name: topics.PrivatePlace}
+	if !t.firstSighting(e, pane, &place) {
+		return
+	}
+	v := t.visit(e, "", pane, &place, outcome)
+	if t.buf = v.Append(t.buf[:0]); len(t.buf) <= topics.MaxVisitBytes {
+		t.tellSighting(e, v)
 	}
 }
 

@@ -185,6 +185,8 @@ func TestToldOnce(t *testing.T) {
 		{"keys of sessions are always new", DefaultConfig(), []event{{key: "ASIA1"}, {key: "ASIA2"}}, 1, 1, 1},
 		{"two accounts are one place for the organisation", byAccount, []event{{}, {account: "444455556666", user: "alice"}}, 2, 2, 2},
 		{"no place", DefaultConfig(), []event{{address: "ec2.amazonaws.com"}}, 0, 0, 0},
+		{"private addresses", DefaultConfig(), []event{{address: "10.0.0.7"}, {address: "fd00::7"}, {address: "10.0.0.8", method: "s3:ListBuckets"}}, 0, 0, 1},
+		{"a private address, then a public one", DefaultConfig(), []event{{address: "10.0.0.7"}, {}}, 1, 1, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRouter(t, c.cfg)
@@ -252,6 +254,17 @@ func TestQuiet(t *testing.T) {
 	}
 }
 
+// TestPrivate: who calls from a private address is in no country, and told of once to triage alone.
+func TestPrivate(t *testing.T) {
+	out := newRouter(t, DefaultConfig()).tell(event{address: "10.0.0.7"})
+	if len(out.sightings) != 1 {
+		t.Fatalf("%d sightings", len(out.sightings))
+	}
+	if s := out.sightings[0]; s.Visit.Place != topics.PrivatePlace || s.Client != "aws-cli on linux" || s.Visit.Evidence.Address != "10.0.0.7" || s.Network != "" {
+		t.Errorf("sighting %+v", s)
+	}
+}
+
 // TestClients names the client of user agents as they are found in the field.
 func TestClients(t *testing.T) {
 	names := clients{}
@@ -264,11 +277,14 @@ func TestClients(t *testing.T) {
 		"[aws-sdk-java/1.12.600 Linux/5.10.205-195.807.amzn2.x86_64]":                                   "aws-sdk-java on amazon-linux",
 		"Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36":                                            "browser on android",
 		"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15":                          "browser on macos",
-		"signin.amazonaws.com":           "console",
-		"cloudformation.amazonaws.com":   "aws-service",
-		"":                               "none",
-		strings.Repeat("x", 5000):        strings.Repeat("x", 64),
-		"something-of-our-own/1 (linux)": "something-of-our-own on linux",
+		"[S3 Browser/11.4.5 (https://s3browser.com)]":                                                   "S3 Browser",
+		"[TruffleHog]": "TruffleHog",
+		"aws-sdk-js/3.540 ua/2.0 os/darwin#23.5.0 lang/js": "aws-sdk-js on macos",
+		"signin.amazonaws.com":                             "console",
+		"cloudformation.amazonaws.com":                     "aws-service",
+		"":                                                 "none",
+		strings.Repeat("x", 5000):                          strings.Repeat("x", 64),
+		"something-of-our-own/1 (linux)":                   "something-of-our-own on linux",
 	} {
 		for range 2 { // looked at, then remembered
 			if got := names.name(agent); got != want {

@@ -157,7 +157,7 @@ func TestCapSparesCritical(t *testing.T) {
 			d.sight(s)
 		}
 		s := sighting("NG", int64(i))
-		s.Visit.Principal, s.Client = who, "aws-cli on kali"
+		s.Visit.Principal, s.Client = who, "aws-cli on windows"
 		d.sight(s)
 		a := loud(who, int64(i))
 		a.Distribution.Own = 0
@@ -177,7 +177,7 @@ func TestCapSparesCritical(t *testing.T) {
 func TestVerdicts(t *testing.T) {
 	stolen := func(d *desk) *alert.Alert {
 		d.officeDays("DE", 12)
-		s := client("aws-cli on kali").at("NG", 0)
+		s := client("aws-cli on windows").at("NG", 0)
 		d.sight(s)
 		a := anomaly("iam:CreateUser", 100, "NG", 60)
 		a.Distribution.Own = 0
@@ -203,7 +203,7 @@ func TestVerdicts(t *testing.T) {
 		}
 		// The next visit wakes nobody.
 		for i := range int64(3) {
-			d.sight(client("aws-cli on kali").at("NG", (10+i)*day))
+			d.sight(client("aws-cli on windows").at("NG", (10+i)*day))
 			d.find(anomaly("s3:ListBuckets", 60, "NG", (10+i)*day+60))
 		}
 		if n := len(d.of("NG")); n != 1 {
@@ -229,7 +229,7 @@ func TestVerdicts(t *testing.T) {
 		}
 		// However long the intruder comes back, it stays news.
 		for i := range int64(8) {
-			d.sight(client("aws-cli on kali").at("NG", (10+i)*day))
+			d.sight(client("aws-cli on windows").at("NG", (10+i)*day))
 		}
 		var again *alert.Alert
 		for _, o := range d.of("NG") {

@@ -34,6 +34,7 @@ const (
 	pointsUsualDevice  = -11.0
 	pointsTraveller    = -10.0
 	pointsColleagues   = -4.0 // others of the organisation are there, and the device is the usual one
+	pointsAttackTool   = 20.0 // the client is one that intruders use, whatever is known of the principal
 
 	// Of a principal without a history only the place can speak, and for whom it is unusual: each new colleague in a young office
 	// is the first there to call some method, but not the first to call any.
@@ -49,8 +50,11 @@ const (
 	// settledDays is after how many of them nothing that is new about what happens there is news, and another stay begins: whoever
 	// makes a place look used, quietly and for days, is still in the stay that began as news when he goes to work.
 	settledDays = 14
-	// wholeHistory is from how many days of history on the profile speaks with its full weight.
+	// wholeHistory is from how many days of history on the profile speaks with its full weight; with longKnown of it at the least
+	// once knownDays have gone by, for one who is seldom seen is no stranger.
 	wholeHistory = 5
+	knownDays    = 14
+	longKnown    = 0.8
 	// travellerCountries make a traveller.
 	travellerCountries = 3
 	// officeSize is how many others in a place make it a new office.
@@ -83,7 +87,7 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 	c.AllSince, c.AccountSince = t.since[""], t.since[g.lead.Visit.Evidence.Account]
 	region := strings.HasPrefix(place, "aws:")
 
-	hereDays, countries, inAWS, others := 0, 0, 0, 0
+	hereDays, countries, inAWS, private, others := 0, 0, 0, 0, 0
 	hourKnown := false
 	for i := range p.places {
 		e := &p.places[i]
@@ -99,12 +103,16 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 			continue
 		}
 		others++
-		if strings.HasPrefix(e.name, "aws:") {
+		switch {
+		case e.name == topics.PrivatePlace:
+			private++
+		case strings.HasPrefix(e.name, "aws:"):
 			inAWS++
-		} else {
+		default:
 			countries++
 		}
-		if unit, ok := e.panes.last(start / t.width); ok && unit*t.width > c.From.Last {
+		if e.name == topics.PrivatePlace { // which may be anywhere
+		} else if unit, ok := e.panes.last(start / t.width); ok && unit*t.width > c.From.Last {
 			km, _ := geo.Distance(e.name, place)
 			c.From = alert.Journey{Place: e.name, Last: unit * t.width, Hours: (start - unit*t.width) / 3600, Kilometres: int64(km)}
 		}
@@ -146,13 +154,20 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 	if _, yes := slices.BinarySearch(p.accepted, place); yes {
 		hereDays = settledDays
 	}
+	home := hereDays > 0 && int64(hereDays) >= c.Days // it was never seen on a day on which it was not here
 	history := min(1, float64(c.Days)/wholeHistory)
+	if c.Since > 0 && !home {
+		history = max(history, longKnown*min(1, float64(day-t.dayOf(c.Since))/knownDays))
+	}
 	newSystem := slices.ContainsFunc(c.NewClients, func(n string) bool { return !knowsSystem(p, n, start) })
 	newKey := len(c.NewKeys) > 0 && len(p.keys) > len(c.NewKeys)
 	strange := 1 - min(1, float64(hereDays)/usedDays)
 	unsettled := 1 - min(1, float64(hereDays)/settledDays)
 	if newSystem || newKey { // who was here on some days need not be who is here now
 		strange = unsettled
+	}
+	if home {
+		strange = 0
 	}
 	speaks := history * strange    // of the place
 	changes := history * unsettled // of what is done there, and with what
@@ -179,37 +194,44 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 	add("method", methodScore*(history*pointsMethod+(1-history)*methodAlone), "%s scores %.0f of 100 for its countries", g.lead.Visit.Method, methodScore)
 	switch {
 	case region:
-		add("new place", speaks*pointsNewRegion, "seen on %d days, never from %s", c.Days, here)
+		add("new place", speaks*pointsNewRegion, "seen on %s, never from %s", days(c.Days), here)
 	case hereDays > 0:
-		add("new place", speaks*pointsNewCountry, "seen in %s on %d of %d days before", here, hereDays, c.Days)
+		add("new place", speaks*pointsNewCountry, "seen in %s on %d of %s before", here, hereDays, days(c.Days))
 	default:
-		add("new place", speaks*pointsNewCountry, "seen on %d days, never from %s", c.Days, here)
+		add("new place", speaks*pointsNewCountry, "seen on %s, never from %s", days(c.Days), here)
 	}
 	switch {
 	case region:
 	case others > 0 && inAWS == others:
 		add("outside AWS", speaks*pointsOutsideAWS, "seen only inside AWS until now")
-	case others == 0 && isInstance(g.lead.Visit.Evidence.SessionName):
-		// Where it calls by private addresses alone, nothing is known of it but this.
+	case others == private && isInstance(g.lead.Visit.Evidence.SessionName):
 		add("outside AWS", strange*pointsOutsideAWS, "credentials of the EC2 instance %s, used outside AWS", g.lead.Visit.Evidence.SessionName)
 	}
-	if n := len(g.methods); n > 0 {
+	if n := len(g.methods); n > 0 && private == 0 { // what it calls by private addresses is in no window
 		share := float64(firstUse) / float64(n)
 		switch {
 		case firstUse > 0 && (n < workMethods || share >= workShare):
-			add("first use", changes*pointsFirstUse*share*min(1, float64(firstUse)/firstUses), "of %d unusual methods it had not called %d within the window, from anywhere", n, firstUse)
+			add("first use", changes*pointsFirstUse*share*min(1, float64(firstUse)/firstUses), "of %d unusual methods it had called %d nowhere within the window", n, firstUse)
 		case n >= workMethods:
-			add("usual work", changes*pointsUsualWork, "of %d unusual methods it calls all but %d elsewhere", n, firstUse)
+			add("usual work", changes*pointsUsualWork, "of %d unusual methods it calls %d elsewhere", n, n-firstUse)
 		}
 	}
-	add("organisation", strange*c.OrganisationScore*(history*pointsOrganisation+(1-history)*organisationAlone), "%s is unusual for the whole organisation: %d others there", here, c.Organisation.Others)
+	add("organisation", strange*c.OrganisationScore*(history*pointsOrganisation+(1-history)*organisationAlone), "%s is unusual for the whole organisation: others there: %d", here, c.Organisation.Others)
 	usualDevice := c.Days > 0 && len(c.NewClients) == 0 && len(c.NewKeys) == 0 && len(g.clients) > 0
 	if len(c.NewClients) > 0 {
-		points, text := pointsNewClient, "client never used before: %s"
+		points, text := pointsNewClient, "client it never used before: %s"
 		if !newSystem {
-			points, text = pointsNewTool, "tool never used before, on a system that was: %s"
+			points, text = pointsNewTool, "tool it never used before, on a system that it does use: %s"
 		}
 		add("new client", changes*points, text, strings.Join(c.NewClients, ", "))
+	}
+	strangers := g.clients // to the principal
+	if c.Days > 0 {
+		strangers = c.NewClients
+	}
+	if i := slices.IndexFunc(strangers, topics.IsAttackTool); i >= 0 {
+		add("attack tool", pointsAttackTool, "a client that intruders use: %s", strangers[i])
+		c.Labels = append(c.Labels, "attack tool")
 	}
 	if newKey {
 		add("new key", changes*pointsNewKey, "access key never used before: %s", strings.Join(c.NewKeys, ", "))
@@ -254,6 +276,14 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 		score += c.Factors[i].Points
 	}
 	return math.Round(100*min(max(score, 0), 100)) / 100, c
+}
+
+// days is a number of days, as a person says it.
+func days(n int64) string {
+	if n == 1 {
+		return "1 day"
+	}
+	return fmt.Sprintf("%d days", n)
 }
 
 // isInstance says whether a session has the name that EC2 gives to those of an instance's role: the instance's id.

@@ -44,6 +44,23 @@ func TestFactors(t *testing.T) {
 		{name: "with a new tool on the usual system", history: germany,
 			do:   func(d *desk) { d.sight(newTool.at("NG", 10*hour)) },
 			want: points{"new place": pointsNewCountry, "new client": pointsNewTool}},
+		{name: "with a tool of intruders", history: germany,
+			do:     func(d *desk) { d.sight(client("aws-cli on kali").at("NG", 10*hour)) },
+			want:   points{"new place": pointsNewCountry, "new client": pointsNewClient, "attack tool": pointsAttackTool},
+			labels: []string{"attack tool"}},
+		{name: "with a tool of intruders, by a principal without a history",
+			do:     func(d *desk) { d.sight(client("TruffleHog").at("NG", 10*hour)) },
+			want:   points{"attack tool": pointsAttackTool},
+			labels: []string{"attack tool", "new principal"}},
+		{name: "with a tool of intruders that it always uses",
+			history: func(d *desk) {
+				for n := range int64(12) {
+					d.sight(client("aws-cli on kali").at("DE", (n-12)*day+9*hour))
+				}
+			},
+			do:     func(d *desk) { d.sight(client("aws-cli on kali").at("NG", 10*hour)) },
+			want:   points{"new place": pointsNewCountry, "usual device": pointsUsualDevice},
+			labels: []string{"usual device"}},
 		{name: "with a new key", history: germany,
 			do:   func(d *desk) { d.sight(key(sighting("NG", 10*hour))) },
 			want: points{"new place": pointsNewCountry, "new key": pointsNewKey}},
@@ -108,6 +125,24 @@ func TestFactors(t *testing.T) {
 			do:      func(d *desk) { d.find(organisation(100, 0)) },
 			want:    points{"new place": pointsNewCountry * 0.4, "organisation": 100 * (pointsOrganisation*0.4 + pointsOrganisationAlone*0.6)},
 			labels:  []string{"new principal"}},
+		{name: "by a principal that is seldom seen", history: func(d *desk) { d.sight(sighting("DE", -20*day)); d.sight(sighting("DE", -10*day)) },
+			do:     func(d *desk) { d.sight(newClient.at("NG", 10*hour)) },
+			want:   points{"new place": pointsNewCountry * longKnown, "new client": pointsNewClient * longKnown},
+			labels: []string{"new principal"}},
+		{name: "by a young principal in the only place where it ever was", from: "DE", history: func(d *desk) { d.sight(sighting("DE", -4*day)); d.sight(sighting("DE", -5*day)) },
+			do:     func(d *desk) { d.sight(newClient.at("DE", 10*hour)) },
+			want:   points{"new client": pointsNewClient * 0.4 * 12 / 14},
+			labels: []string{"new principal"}},
+		{name: "by a role that was only ever seen by private addresses", history: func(d *desk) { d.officeDays(topics.PrivatePlace, 12) },
+			do: func(d *desk) {
+				s := newClient.at("NG", 10*hour)
+				s.Visit.Evidence.SessionName = "i-0123456789abcdef0"
+				d.sight(s)
+				a := method(80, 0, topics.Allowed)
+				a.Visit.Evidence.SessionName = s.Visit.Evidence.SessionName
+				d.find(a)
+			},
+			want: points{"new place": pointsNewCountry, "new client": pointsNewClient, "outside AWS": pointsOutsideAWS, "method": 80 * pointsMethod}},
 		{name: "by a principal without a history, and nothing unusual",
 			do:     func(d *desk) { d.sight(newClient.at("NG", 10*hour)) },
 			want:   points{},

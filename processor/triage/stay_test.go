@@ -105,7 +105,7 @@ func TestOneIntrusionIsOneAlert(t *testing.T) {
 		t.Errorf("its id does not follow from principal, place and first day")
 	}
 	// The next time is another alert, which says so.
-	d.sight(client("curl on windows").at("VN", friday+14*day))
+	d.sight(client("curl on freebsd").at("VN", friday+14*day))
 	if of = d.of("VN"); len(of) != 1 || of[0].Context.Earlier != 1 {
 		t.Errorf("ten days later: %+v", of)
 	}

@@ -253,7 +253,7 @@ func (c *change) sighting(s *topics.Sighting) error {
 	// Being in a place that is no news is worth no alert, unless one is growing. A sighting that taught the profile nothing may
 	// still be the earliest of its pane, or the first that was allowed: several raw partitions tell the same presence.
 	grows := func(s stay) bool { return s.place == v.Place && s.alerted && s.holds(v.Pane) }
-	if !c.settled(v) || slices.ContainsFunc(c.stays, grows) {
+	if v.Place != topics.PrivatePlace && (!c.settled(v) || slices.ContainsFunc(c.stays, grows)) {
 		if err := c.touch(v, func(g *group) bool { return g.sighted(s) }); err != nil {
 			return err
 		}

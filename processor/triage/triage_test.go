@@ -177,7 +177,7 @@ func (c client) at(place string, second int64) topics.Sighting {
 type client string
 
 const (
-	newClient client = "Boto3 on kali"      // neither tool nor system were seen before
+	newClient client = "Boto3 on windows"   // neither tool nor system were seen before
 	newTool   client = "terraform on linux" // the system was
 )
 
@@ -213,7 +213,7 @@ func drawStay(rt *rapid.T) (records [][]byte) {
 	}
 	for range rapid.IntRange(1, 25).Draw(rt, "sightings") {
 		s := sighting(pick("from", "NG", "NG", "NG", "DE", "VN"), second())
-		s.Client = pick("client", "aws-cli on linux", "Boto3 on linux", "Boto3 on kali", "browser on macos")
+		s.Client = pick("client", "aws-cli on linux", "Boto3 on linux", "Boto3 on windows", "browser on macos")
 		s.KeyID, s.Network = pick("key", "", "AKIAUSUAL", "AKIAOTHER"), pick("network", "", "AS1", "AS2")
 		dress(&s.Visit)
 		s.Visit.Method = pick("method", "iam:ListUsers", "s3:ListBuckets")
