@@ -186,7 +186,11 @@ func (d *Decoder) Decode(payload []byte, h Handler) {
 func (d *Decoder) DecodeReader(r io.Reader, h Handler) {
 	d.begin(h, false)
 	t := &d.stream
-	*t = text{buf: t.buf[:0], src: &source{r: r}}
+	own := t.buf[:0]
+	*t = text{buf: own, src: &source{r: r}}
+	if a, ok := r.(*Ahead); ok {
+		t.buf, t.ahead = nil, a
+	}
 	layers := 0
 	for {
 		t.fill(lookahead)
@@ -201,13 +205,16 @@ func (d *Decoder) DecodeReader(r io.Reader, h Handler) {
 		}
 		z, err := gzip.NewReader(io.MultiReader(head, in.r))
 		if err != nil {
-			*t = text{buf: t.buf[:0], cut: cutBy(in, headerError(err))}
+			*t = text{buf: own, cut: cutBy(in, headerError(err))}
 			break
 		}
 		in.r = z
-		*t = text{buf: t.buf[:0], src: in}
+		*t = text{buf: own, src: in}
 	}
 	d.sequence(t, 0)
+	if t.ahead != nil {
+		t.buf = own
+	}
 	if cap(t.buf) > keepBytes {
 		t.buf = nil
 	}

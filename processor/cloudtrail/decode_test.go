@@ -66,6 +66,7 @@ func decode(t testing.TB, l Limits, payload string) *collector {
 		"at once":       strings.NewReader(payload),
 		"byte by byte":  iotest.OneByteReader(strings.NewReader(payload)),
 		"data with EOF": iotest.DataErrReader(strings.NewReader(payload)),
+		"read ahead":    newAhead(iotest.HalfReader(strings.NewReader(payload)), 7000),
 	} {
 		var o collector
 		NewDecoder(l).DecodeReader(r, &o)
@@ -943,23 +944,27 @@ func TestReaderFails(t *testing.T) {
 	list := `{"Records":[` + a + `,` + b
 	zipped := zip([]byte(a + "\n" + b + "\n" + strings.Repeat(" ", 1<<20)))
 	for name, c := range map[string]struct {
-		r      io.Reader
+		r      func() io.Reader
 		want   string
 		detail string
 	}{
-		"between":      {io.MultiReader(strings.NewReader(a+"\n"), iotest.ErrReader(gone)), fmt.Sprintf("a read@%d", len(a)+1), "the disk is gone"},
-		"within":       {io.MultiReader(strings.NewReader(list[:len(list)-9]), iotest.ErrReader(gone)), fmt.Sprintf("a read@%d", len(a)+13), "the disk is gone"},
-		"in gzip":      {io.MultiReader(bytes.NewReader(zipped[:len(zipped)-9]), iotest.ErrReader(gone)), "a b read@", "the disk is gone"},
-		"gzip cut off": {bytes.NewReader(zipped[:len(zipped)-9]), "a b gzip@", "end before their end"},
-		"gzip damaged": {bytes.NewReader(append(zipped[:len(zipped)-6:len(zipped)-6], "xxxxxx"...)), "a b gzip@", "damaged gzip"},
-		"gzip, more":   {bytes.NewReader(append(bytes.Clone(zipped), "something trailing"...)), "a b gzip@", "damaged gzip"},
-		"at once":      {iotest.ErrReader(gone), "read@0", "the disk is gone"},
-		"no progress":  {stuck{}, "read@0", "no data or error"},
+		"between": {func() io.Reader { return io.MultiReader(strings.NewReader(a+"\n"), iotest.ErrReader(gone)) }, fmt.Sprintf("a read@%d", len(a)+1), "the disk is gone"},
+		"within":  {func() io.Reader { return io.MultiReader(strings.NewReader(list[:len(list)-9]), iotest.ErrReader(gone)) }, fmt.Sprintf("a read@%d", len(a)+13), "the disk is gone"},
+		"in gzip": {func() io.Reader {
+			return io.MultiReader(bytes.NewReader(zipped[:len(zipped)-9]), iotest.ErrReader(gone))
+		}, "a b read@", "the disk is gone"},
+		"gzip cut off": {func() io.Reader { return bytes.NewReader(zipped[:len(zipped)-9]) }, "a b gzip@", "end before their end"},
+		"gzip damaged": {func() io.Reader { return bytes.NewReader(append(zipped[:len(zipped)-6:len(zipped)-6], "xxxxxx"...)) }, "a b gzip@", "damaged gzip"},
+		"gzip, more":   {func() io.Reader { return bytes.NewReader(append(bytes.Clone(zipped), "something trailing"...)) }, "a b gzip@", "damaged gzip"},
+		"at once":      {func() io.Reader { return iotest.ErrReader(gone) }, "read@0", "the disk is gone"},
+		"no progress":  {func() io.Reader { return stuck{} }, "read@0", "no data or error"},
 	} {
-		var got collector
-		NewDecoder(DefaultLimits()).DecodeReader(c.r, &got)
-		if !strings.HasPrefix(brief(&got), c.want) || len(got.refusals) != 1 || !strings.Contains(got.refusals[0].Detail, c.detail) {
-			t.Errorf("%s: %v", name, got.told)
+		for _, r := range []io.Reader{c.r(), NewAhead(c.r())} {
+			var got collector
+			NewDecoder(DefaultLimits()).DecodeReader(r, &got)
+			if !strings.HasPrefix(brief(&got), c.want) || len(got.refusals) != 1 || !strings.Contains(got.refusals[0].Detail, c.detail) {
+				t.Errorf("%s: %v", name, got.told)
+			}
 		}
 	}
 }

@@ -99,7 +99,7 @@ func FuzzDecode(f *testing.F) {
 				return // a stream has no such limits, or each of its values has them
 			}
 		}
-		for name, r := range map[string]io.Reader{"at once": bytes.NewReader(payload), "halves": iotest.HalfReader(bytes.NewReader(payload))} {
+		for name, r := range map[string]io.Reader{"at once": bytes.NewReader(payload), "halves": iotest.HalfReader(bytes.NewReader(payload)), "ahead": newAhead(bytes.NewReader(payload), 100)} {
 			var o collector
 			used.DecodeReader(r, &o)
 			if diff := c.diff(&o, true); diff != "" {

@@ -12,6 +12,7 @@ type text struct {
 	base  int64     // offset of buf[0]
 	fixed bool      // every offset is base, because this text travelled inside a JSON string
 	src   io.Reader // what more comes from; nil when buf holds all there is
+	ahead *Ahead    // what src reads from, if it reads ahead: buf is then its
 	cut   *cut      // why the text ends where it does, when that is not its own end
 }
 
@@ -46,6 +47,10 @@ func (t *text) fill(n int) {
 }
 
 func (t *text) read(n int) {
+	if t.ahead != nil {
+		t.take(n)
+		return
+	}
 	if cap(t.buf)-t.pos < n+streamBytes/2 {
 		unread := t.buf[t.pos:]
 		to := t.buf[:0]
@@ -65,6 +70,23 @@ func (t *text) read(n int) {
 			err = io.ErrNoProgress
 		}
 		if err != nil {
+			t.cut = cutBy(t.src, err)
+			t.src = nil
+		}
+	}
+}
+
+// take is read where buffers of what was read ahead are taken as they are.
+func (t *text) take(n int) {
+	for t.src != nil && len(t.buf)-t.pos < n {
+		var err error
+		t.base += int64(t.pos)
+		t.buf, err = t.ahead.next(t.buf[t.pos:])
+		t.pos = 0
+		if err != nil {
+			if err != io.EOF {
+				err = &readError{err}
+			}
 			t.cut = cutBy(t.src, err)
 			t.src = nil
 		}

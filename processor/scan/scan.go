@@ -27,6 +27,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/farcall/farcall/processor/alert"
+	"github.com/farcall/farcall/processor/cloudtrail"
 	"github.com/farcall/farcall/processor/detect"
 	"github.com/farcall/farcall/processor/geo"
 	"github.com/farcall/farcall/processor/route"
@@ -428,12 +429,19 @@ func (s *shard) read(task *route.Task, f file, progress func(int64)) {
 	}
 	c := &counted{r: r, progress: progress}
 	task.Begin(&route.Raw{Source: topics.Source{Topic: f.path}}, s)
-	task.Decoder().DecodeReader(c, task)
+	r = c
+	if f.size >= longFile || f.path == "-" {
+		r = cloudtrail.NewAhead(c)
+	}
+	task.Decoder().DecodeReader(r, task)
 	c.report()
 	if c.n == 0 {
 		s.empty++
 	}
 }
+
+// longFile is from how many bytes on a file is read ahead of its decoding.
+const longFile = 8 << 20
 
 func (s *shard) note(b Bad) {
 	if s.badOfFile++; s.badOfFile <= maxBadOfFile && len(s.bad) < MaxBad {
