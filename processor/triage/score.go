@@ -23,6 +23,7 @@ const (
 	pointsMethod       = 0.15 // of the method score, where the principal has a history
 	pointsFirstUse     = 55.0 // times the share of the methods that the principal calls for the first time
 	pointsUsualWork    = -15.0
+	pointsUsualStart   = -9.0 // the same of fewer methods, with the usual device: a traveller is not news until its work has told it
 	pointsOrganisation = 0.20 // of the score of the place over all methods, where the principal has a history
 	pointsNewClient    = 20.0
 	pointsNewTool      = 8.0 // only the tool is new, the system is not
@@ -186,6 +187,7 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 		}
 		c.Factors = append(c.Factors, alert.Factor{Name: name, Points: points, Text: fmt.Sprintf(text, args...)})
 	}
+	usualDevice := c.Days > 0 && len(c.NewClients) == 0 && len(c.NewKeys) == 0 && len(g.clients) > 0
 	here := alert.PlaceName(place)
 	methodAlone, organisationAlone := pointsMethodAlone, pointsOrganisationAlone
 	if region {
@@ -212,12 +214,18 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 		switch {
 		case firstUse > 0 && (n < workMethods || share >= workShare):
 			add("first use", changes*pointsFirstUse*share*min(1, float64(firstUse)/firstUses), "of %d unusual methods it had called %d nowhere within the window", n, firstUse)
-		case n >= workMethods:
-			add("usual work", changes*pointsUsualWork, "of %d unusual methods it calls %d elsewhere", n, n-firstUse)
+		case n >= workMethods || firstUse == 0 && usualDevice:
+			points, text := pointsUsualWork, fmt.Sprintf("of %d unusual methods it calls %d elsewhere", n, n-firstUse)
+			if n < workMethods {
+				points = pointsUsualStart
+			}
+			if firstUse == 0 {
+				text = "what is unusual here it calls elsewhere"
+			}
+			add("usual work", changes*points, "%s", text)
 		}
 	}
 	add("organisation", strange*c.OrganisationScore*(history*pointsOrganisation+(1-history)*organisationAlone), "%s is unusual for the whole organisation: others there: %d", here, c.Organisation.Others)
-	usualDevice := c.Days > 0 && len(c.NewClients) == 0 && len(c.NewKeys) == 0 && len(g.clients) > 0
 	if len(c.NewClients) > 0 {
 		points, text := pointsNewClient, "client it never used before: %s"
 		if !newSystem {
