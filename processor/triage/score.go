@@ -23,7 +23,7 @@ const (
 	pointsMethod       = 0.15 // of the method score, where the principal has a history
 	pointsFirstUse     = 55.0 // times the share of the methods that the principal calls for the first time
 	pointsUsualWork    = -15.0
-	pointsUsualStart   = -9.0 // the same of fewer methods, with the usual device: a traveller is not news until its work has told it
+	pointsUsualStart   = -9.0 // the same of fewer methods, with the usual device, where others of the organisation are
 	pointsOrganisation = 0.20 // of the score of the place over all methods, where the principal has a history
 	pointsNewClient    = 20.0
 	pointsNewTool      = 8.0 // only the tool is new, the system is not
@@ -214,7 +214,7 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 		switch {
 		case firstUse > 0 && (n < workMethods || share >= workShare):
 			add("first use", changes*pointsFirstUse*share*min(1, float64(firstUse)/firstUses), "of %d unusual methods it had called %d nowhere within the window", n, firstUse)
-		case n >= workMethods || firstUse == 0 && usualDevice:
+		case n >= workMethods || firstUse == 0 && usualDevice && (c.OrganisationUsual || c.Organisation.Others > 0):
 			points, text := pointsUsualWork, fmt.Sprintf("of %d unusual methods it calls %d elsewhere", n, n-firstUse)
 			if n < workMethods {
 				points = pointsUsualStart
