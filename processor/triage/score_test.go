@@ -82,7 +82,11 @@ func TestFactors(t *testing.T) {
 			want:   points{"new place": pointsNewCountry, "usual device": pointsUsualDevice, "method": 80 * pointsMethod, "usual work": pointsUsualStart},
 			labels: []string{"usual device"}},
 		{name: "by a method, with the usual device, where nobody of the organisation is", history: germany,
-			do:     func(d *desk) { d.sight(sighting("NG", 10*hour)); d.find(method(80, 3, topics.Allowed)); d.find(organisation(100, 0)) },
+			do: func(d *desk) {
+				d.sight(sighting("NG", 10*hour))
+				d.find(method(80, 3, topics.Allowed))
+				d.find(organisation(100, 0))
+			},
 			want:   points{"new place": pointsNewCountry, "usual device": pointsUsualDevice, "method": 80 * pointsMethod, "organisation": 100 * pointsOrganisation},
 			labels: []string{"usual device"}},
 		{name: "by a method that it calls elsewhere, with another device", history: germany,
