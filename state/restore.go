@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -193,46 +194,131 @@ func (r Restore) Run(ctx context.Context, s *Store) (out Restored, err error) {
 func (r Restore) ended(ctx context.Context, id TopicID, next, target int64) bool {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	md, err := kadm.NewClient(r.Ask).ListTopics(ctx, r.Topic)
+	leader, err := r.leader(ctx)
 	if err != nil {
 		return false
 	}
-	leader, ok := md[r.Topic].Partitions[r.Partition]
-	if !ok || leader.Err != nil {
-		return false
-	}
 	for next < target {
-		req := kmsg.NewPtrFetchRequest()
-		req.IsolationLevel = 1
-		req.MaxBytes = restoreFetchBytes
-		p := kmsg.NewFetchRequestTopicPartition()
-		p.Partition, p.FetchOffset, p.PartitionMaxBytes = r.Partition, next, restoreFetchBytes
-		t := kmsg.NewFetchRequestTopic()
-		t.Topic, t.TopicID = r.Topic, id
-		t.Partitions = append(t.Partitions, p)
-		req.Topics = append(req.Topics, t)
-		resp, err := req.RequestWith(ctx, r.Ask.Broker(int(leader.Leader)))
-		if err != nil || resp.ErrorCode != 0 || resp.ThrottleMillis != 0 || len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
-			return false
-		}
-		got := &resp.Topics[0].Partitions[0]
-		if got.LastStableOffset < target {
-			return false
-		}
-		fp, after := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
-			KeepControlRecords: true, Offset: next, IsolationLevel: kgo.ReadCommitted(), Topic: r.Topic, Partition: r.Partition,
-		}, got, kgo.DefaultDecompressor(), nil)
+		got, err := r.fetch(ctx, leader, id, next)
 		switch {
-		case fp.Err != nil:
+		case err != nil || got.stable < target:
 			return false
-		case len(fp.Records) > 0:
-			return fp.Records[0].Offset >= target
-		case after <= next:
-			return len(got.RecordBatches) == 0
+		case len(got.records) > 0:
+			return got.records[0].Offset >= target
+		case got.after <= next:
+			return got.empty
 		}
-		next = after
+		next = got.after
 	}
 	return true
+}
+
+// leader is the broker that has the partition.
+func (r Restore) leader(ctx context.Context) (*kgo.Broker, error) {
+	md, err := kadm.NewClient(r.Ask).ListTopics(ctx, r.Topic)
+	if err != nil {
+		return nil, err
+	}
+	p, ok := md[r.Topic].Partitions[r.Partition]
+	if !ok {
+		return nil, kerr.UnknownTopicOrPartition
+	}
+	return r.Ask.Broker(int(p.Leader)), p.Err
+}
+
+// fetched is what a broker has behind an offset.
+type fetched struct {
+	records []*kgo.Record // committed ones, and control records
+	after   int64         // where to go on
+	stable  int64         // the last stable offset
+	empty   bool          // there were no batches at all
+}
+
+// fetch asks a broker once, for what is committed from an offset on.
+func (r Restore) fetch(ctx context.Context, leader *kgo.Broker, id TopicID, next int64) (fetched, error) {
+	req := kmsg.NewPtrFetchRequest()
+	req.IsolationLevel = 1
+	req.MaxBytes = restoreFetchBytes
+	p := kmsg.NewFetchRequestTopicPartition()
+	p.Partition, p.FetchOffset, p.PartitionMaxBytes = r.Partition, next, restoreFetchBytes
+	t := kmsg.NewFetchRequestTopic()
+	t.Topic, t.TopicID = r.Topic, id
+	t.Partitions = append(t.Partitions, p)
+	req.Topics = append(req.Topics, t)
+	resp, err := req.RequestWith(ctx, leader)
+	switch {
+	case err != nil:
+		return fetched{}, err
+	case resp.ErrorCode != 0:
+		return fetched{}, kerr.ErrorForCode(resp.ErrorCode)
+	case resp.ThrottleMillis != 0: // and so said nothing
+		return fetched{}, kerr.ThrottlingQuotaExceeded
+	case len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1:
+		return fetched{}, fmt.Errorf("the broker answered for %d topics", len(resp.Topics))
+	}
+	got := &resp.Topics[0].Partitions[0]
+	fp, after := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
+		KeepControlRecords: true, Offset: next, IsolationLevel: kgo.ReadCommitted(), Topic: r.Topic, Partition: r.Partition,
+	}, got, kgo.DefaultDecompressor(), nil)
+	return fetched{fp.Records, after, got.LastStableOffset, len(got.RecordBatches) == 0}, fp.Err
+}
+
+// Last returns the value of the last committed record with this key, as of now; none where there is no such record. It reads
+// backwards from the end, a few kilobytes of a compacted topic whose keys are written all the time, however long that is.
+// Like Run, it reads to the high watermark and waits for the transactions that are open below it.
+func (r Restore) Last(ctx context.Context, key []byte) (value []byte, ok bool, err error) {
+	if r.Stall == 0 {
+		r.Stall = 3 * time.Minute
+	}
+	id, start, _, end, err := r.bounds(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	for step := int64(64); end > start; step *= 8 {
+		from := max(start, end-step)
+		if value, ok, err = r.lastIn(ctx, id, key, from, end); ok || err != nil {
+			return value, ok, err
+		}
+		end = from
+	}
+	return nil, false, nil
+}
+
+// lastIn is Last of the offsets [next, end).
+func (r Restore) lastIn(ctx context.Context, id TopicID, key []byte, next, end int64) (value []byte, ok bool, err error) {
+	progress := time.Now()
+	for next < end {
+		leader, err := r.leader(ctx)
+		var got fetched
+		if err == nil {
+			got, err = r.fetch(ctx, leader, id, next)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil, false, ctx.Err()
+		case err != nil && !kerr.IsRetriable(err) && !kgo.IsRetryableBrokerErr(err):
+			return nil, false, fmt.Errorf("read %s/%d at offset %d: %w", r.Topic, r.Partition, next, err)
+		case err == nil && (got.after > next || got.empty && got.stable >= end):
+			for _, rec := range got.records {
+				if rec.Offset < end && !rec.Attrs.IsControl() && bytes.Equal(rec.Key, key) {
+					value, ok = rec.Value, true
+				}
+			}
+			if progress = time.Now(); got.empty {
+				return value, ok, nil // compaction has emptied the rest
+			}
+			next = got.after
+			continue
+		case time.Since(progress) > r.Stall:
+			return nil, false, r.stalled(ctx, next, end)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, false, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return value, ok, nil
 }
 
 // bounds reads the topic id of the changelog and, of its partition, the first offset, the first that is too recent for its

@@ -90,7 +90,7 @@ func TestApply(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"farcall.alerts", "farcall.alerts.held-back", "farcall.dead-letters", "farcall.detect.changelog", "farcall.exceptions", "farcall.principals", "farcall.triage.changelog", "farcall.visits"}
+	want := []string{"farcall.alerts", "farcall.alerts.held-back", "farcall.dead-letters", "farcall.detect.changelog", "farcall.exceptions", "farcall.principals", "farcall.route.positions", "farcall.triage.changelog", "farcall.visits"}
 	if !slices.Equal(created, want) {
 		t.Errorf("created %v, want %v", created, want)
 	}
@@ -128,7 +128,7 @@ func TestApplyCreatesOnlyWhatIsMissing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if slices.Contains(created, "farcall.visits") || len(created) != 7 {
+	if slices.Contains(created, "farcall.visits") || len(created) != 8 {
 		t.Errorf("created %v", created)
 	}
 	i := slices.IndexFunc(findings, func(f Finding) bool { return strings.Contains(f.Problem, "has 5 partitions where 3 are declared") })
@@ -161,7 +161,7 @@ func TestApplyRace(t *testing.T) {
 		return nil, nil, false
 	})
 	created, findings, err := Apply(t.Context(), adm, o, 1)
-	if err != nil || len(findings) != 0 || len(created) != 7 {
+	if err != nil || len(findings) != 0 || len(created) != 8 {
 		t.Errorf("created %v, findings %v, error %v", created, findings, err)
 	}
 }
@@ -314,10 +314,10 @@ func TestDeclare(t *testing.T) {
 	o := options()
 	o.Prefix = "lab"
 	n := NamesFor("lab")
-	compacted := map[string]bool{n.DetectChangelog: true, n.TriageChangelog: true, n.Exceptions: true}
-	ordered := map[string]int32{n.Visits: 3, n.Principals: 3, n.DetectChangelog: 3, n.TriageChangelog: 3}
+	compacted := map[string]bool{n.DetectChangelog: true, n.TriageChangelog: true, n.Positions: true, n.Exceptions: true}
+	ordered := map[string]int32{n.Visits: 3, n.Principals: 3, n.DetectChangelog: 3, n.TriageChangelog: 3, n.Positions: 3}
 	declared := Declare(o)
-	if len(declared) != 8 || !slices.IsSortedFunc(declared, func(a, b Topic) int { return strings.Compare(a.Name, b.Name) }) {
+	if len(declared) != 9 || !slices.IsSortedFunc(declared, func(a, b Topic) int { return strings.Compare(a.Name, b.Name) }) {
 		t.Errorf("%d topics declared, or not in order", len(declared))
 	}
 	for _, d := range declared {

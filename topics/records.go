@@ -19,6 +19,7 @@ const (
 	KindVerdict    Kind = 5
 	KindRetraction Kind = 6
 	KindPulse      Kind = 7
+	KindPosition   Kind = 8
 )
 
 func (k Kind) String() string {
@@ -37,6 +38,8 @@ func (k Kind) String() string {
 		return "retraction"
 	case KindPulse:
 		return "pulse"
+	case KindPosition:
+		return "position"
 	}
 	return "unknown"
 }

@@ -35,6 +35,7 @@ func (e *Exception) encode() []byte  { return e.Append(nil) }
 func (v *Verdict) encode() []byte    { return v.Append(nil) }
 func (r *Retraction) encode() []byte { return r.Append(nil) }
 func (p *Pulse) encode() []byte      { return p.Append(nil) }
+func (p *Position) encode() []byte   { return p.Append(nil) }
 
 func fresh(k Kind) record {
 	switch k {
@@ -52,18 +53,21 @@ func fresh(k Kind) record {
 		return &Retraction{}
 	case KindPulse:
 		return &Pulse{}
+	case KindPosition:
+		return &Position{}
 	}
 	panic(fmt.Sprintf("kind %d", k))
 }
 
 func allKinds() []Kind {
-	return []Kind{KindVisit, KindSighting, KindAnomaly, KindException, KindVerdict, KindRetraction, KindPulse}
+	return []Kind{KindVisit, KindSighting, KindAnomaly, KindException, KindVerdict, KindRetraction, KindPulse, KindPosition}
 }
 
 func newestVersion(k Kind) byte {
 	return map[Kind]byte{
 		KindVisit: visitVersion, KindSighting: sightingVersion, KindAnomaly: anomalyVersion,
 		KindException: exceptionVersion, KindVerdict: verdictVersion, KindRetraction: retractionVersion, KindPulse: pulseVersion,
+		KindPosition: positionVersion,
 	}[k]
 }
 
@@ -138,6 +142,10 @@ func fullPulse() *Pulse {
 	return &Pulse{Account: "123456789012", Region: "eu-central-1", Topic: "cloudtrail", Partition: 7, Pane: 1_699_999_200, EventTime: 1_700_000_100_000}
 }
 
+func fullPosition() *Position {
+	return &Position{TopicID: [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}, Next: 1 << 40, StreamTime: 1_700_000_100_000, Since: 12}
+}
+
 // goldens are records as each version wrote them. Entries and files of old versions stay for ever.
 func goldens() []golden {
 	return []golden{
@@ -155,6 +163,8 @@ func goldens() []golden {
 		{"retraction-bare.v1.hex", KindRetraction, 1, &Retraction{Method: "m", Place: "DE", Principal: "p"}},
 		{"pulse.v1.hex", KindPulse, 1, fullPulse()},
 		{"pulse-bare.v1.hex", KindPulse, 1, &Pulse{Topic: "t"}},
+		{"position.v1.hex", KindPosition, 1, fullPosition()},
+		{"position-bare.v1.hex", KindPosition, 1, &Position{}},
 	}
 }
 
@@ -256,6 +266,8 @@ func draw(t *rapid.T, v reflect.Value, path string) {
 			t.Fatalf("%s: no generator for %s", path, v.Type())
 		}
 		v.SetUint(rapid.Uint64Range(bounds[0], bounds[1]).Draw(t, path))
+	case reflect.Array:
+		reflect.Copy(v, reflect.ValueOf(rapid.SliceOfN(rapid.Byte(), v.Len(), v.Len()).Draw(t, path)))
 	case reflect.Bool:
 		v.SetBool(rapid.Bool().Draw(t, path))
 	case reflect.Float64:
@@ -316,6 +328,8 @@ func TestRoundTrip(t *testing.T) {
 					must = append(must, &r.Principal, &r.AlertID)
 				case *Pulse:
 					must = append(must, &r.Topic)
+				case *Position:
+					r.Next = max(0, r.Next)
 				case *Retraction:
 					must = append(must, &r.Method, &r.Place, &r.Principal)
 					r.From, r.To = min(r.From, r.To), max(r.From, r.To)
@@ -373,7 +387,7 @@ func stringFields(v reflect.Value, path string, fn func(path string, field refle
 }
 
 func TestEveryTextIsClipped(t *testing.T) {
-	for _, r := range []record{fullVisit(), fullSighting(), fullAnomaly(), fullException(), fullVerdict(), fullRetraction(), fullPulse()} {
+	for _, r := range []record{fullVisit(), fullSighting(), fullAnomaly(), fullException(), fullVerdict(), fullRetraction(), fullPulse(), fullPosition()} {
 		fields := 0
 		stringFields(reflect.ValueOf(r).Elem(), "", func(path string, f reflect.Value) {
 			fields++
@@ -412,7 +426,7 @@ func TestEveryTextIsClipped(t *testing.T) {
 			}
 		})
 		if want := map[Kind]int{KindVisit: 4 + 28 + 2, KindSighting: 3 + 4 + 28 + 2, KindAnomaly: 1 + 4 + 28 + 2,
-			KindException: 10, KindVerdict: 4, KindRetraction: 5, KindPulse: 3}[KindOf(r.encode())]; fields != want {
+			KindException: 10, KindVerdict: 4, KindRetraction: 5, KindPulse: 3, KindPosition: 0}[KindOf(r.encode())]; fields != want {
 			t.Errorf("%T has %d text fields, this test knows %d", r, fields, want)
 		}
 	}
@@ -590,6 +604,7 @@ func TestImpossibleValues(t *testing.T) {
 		"retraction of nobody":    &Retraction{Method: "m", Place: "DE"},
 		"retraction of no time":   &Retraction{Method: "m", Place: "DE", Principal: "p", From: 1},
 		"pulse from nowhere":      &Pulse{Account: "a", Region: "r"},
+		"position before all":     &Position{Next: -1},
 		"bad visit inside":        &Anomaly{Level: Rare},
 	} {
 		b := r.encode()
@@ -732,7 +747,7 @@ func TestPrincipalHash(t *testing.T) {
 
 func TestWords(t *testing.T) {
 	for want, got := range map[string]fmt.Stringer{
-		"visit": KindVisit, "sighting": KindSighting, "anomaly": KindAnomaly, "exception": KindException, "verdict": KindVerdict, "retraction": KindRetraction, "pulse": KindPulse, "unknown": Kind(99),
+		"visit": KindVisit, "sighting": KindSighting, "anomaly": KindAnomaly, "exception": KindException, "verdict": KindVerdict, "retraction": KindRetraction, "pulse": KindPulse, "position": KindPosition, "unknown": Kind(99),
 		"allowed": Allowed, "denied": Denied, "allowed and denied": Allowed | Denied, "none": Outcome(0),
 		"timely": Timely, "late": Late, "imported": Imported,
 		"UNSEEN": Unseen, "RARE": Rare, "INFREQUENT": Infrequent, "FREQUENT": Frequent, "UNKNOWN": Level(0),
@@ -804,3 +819,4 @@ func FuzzException(f *testing.F)  { fuzz(f, KindException) }
 func FuzzVerdict(f *testing.F)    { fuzz(f, KindVerdict) }
 func FuzzRetraction(f *testing.F) { fuzz(f, KindRetraction) }
 func FuzzPulse(f *testing.F)      { fuzz(f, KindPulse) }
+func FuzzPosition(f *testing.F)   { fuzz(f, KindPosition) }

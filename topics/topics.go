@@ -47,6 +47,7 @@ func DefaultOptions() Options {
 type Names struct {
 	Visits          string
 	Principals      string
+	Positions       string
 	Alerts          string
 	HeldBack        string
 	Exceptions      string
@@ -60,6 +61,7 @@ func NamesFor(prefix string) Names {
 	return Names{
 		Visits:          prefix + ".visits",
 		Principals:      prefix + ".principals",
+		Positions:       prefix + ".route.positions",
 		Alerts:          prefix + ".alerts",
 		HeldBack:        prefix + ".alerts.held-back",
 		Exceptions:      prefix + ".exceptions",
@@ -96,12 +98,17 @@ func Declare(o Options) []Topic {
 			"max.message.bytes":         "1048588",
 		}
 	}
+	// Of a position the last one counts, and it is found from the end: small segments keep what is behind it short.
+	positions := changelog()
+	positions["segment.bytes"] = "16777216"
 	listed := map[string]string{"cleanup.policy": "compact", "message.timestamp.type": "CreateTime", "max.message.bytes": "1048588"}
 	ts := []Topic{
 		{Name: n.Visits, Partitions: o.Partitions, Configs: stream(o.Retention), Fixed: true,
 			Why: "visits and pulses from route to detect, keyed by method: what makes the distribution of a method live in one place"},
 		{Name: n.Principals, Partitions: o.Partitions, Configs: stream(o.Retention), Fixed: true,
 			Why: "sightings and anomalies to triage, keyed by principal: one topic, so that its order is the order, live and replayed"},
+		{Name: n.Positions, Partitions: o.Partitions, Configs: positions, Fixed: true,
+			Why: "how far route has come in each raw partition: what its rows would say, if it had any, should the group forget its offsets"},
 		{Name: n.Alerts, Partitions: 8, Configs: stream(o.AlertRetention),
 			Why: "alerts for the SIEM, keyed by alert id: later versions of an alert follow earlier ones"},
 		{Name: n.HeldBack, Partitions: 8, Configs: stream(o.AlertRetention),

@@ -415,7 +415,7 @@ func live(seed uint64, steps int, l *geo.Locator, faults map[string]int) error {
 		return err
 	}
 	defer w.c.Close()
-	for _, t := range []string{"raw", names.Visits, names.Principals, names.Exceptions, names.Alerts, names.HeldBack, names.DeadLetters, names.DetectChangelog, names.TriageChangelog} {
+	for _, t := range []string{"raw", names.Visits, names.Principals, names.Positions, names.Exceptions, names.Alerts, names.HeldBack, names.DeadLetters, names.DetectChangelog, names.TriageChangelog} {
 		if err := w.c.CreateTopic(t, partitions, nil); err != nil {
 			return err
 		}

@@ -28,6 +28,7 @@ type Metrics struct {
 	Tasks              *prometheus.GaugeVec     // stage, phase
 	Dropped            *prometheus.CounterVec   // stage, reason: dead letters and everything else that raises nothing
 	PassedOver         *prometheus.CounterVec   // stage
+	Forgotten          *prometheus.CounterVec   // stage
 
 	Events     *prometheus.CounterVec // kind of source address
 	StreamTime *prometheus.GaugeVec   // stage, topic, partition
@@ -81,6 +82,7 @@ func NewMetrics() *Metrics {
 	m.Wiped = counter("state_wiped_total", "Local stores thrown away because they were corrupt, or did not belong to their changelog.", "stage", "reason")
 	m.Dropped = counter("dropped_total", "What was read and raises nothing, by reason; dead letters carry the stage's reason. Aborted attempts included.", "stage", "reason")
 	m.PassedOver = counter("passed_over_records_total", "Input records never read: their offsets were gone, or on_offset_out_of_range is latest.", "stage")
+	m.Forgotten = counter("forgotten_offsets_total", "Partitions whose group answered with an older offset than farcall had committed, so that it went on where its last transaction ended.", "stage")
 	m.Events = counter("events_total", "CloudTrail events read, by kind of source address.", "kind")
 	m.StreamTime = gauge("stream_time_seconds", "Newest event time of a partition's committed input, as a Unix time; only while the partition is here.", "stage", "topic", "partition")
 	m.Silent = gauge("silent", "Accounts, regions and raw partitions that were told to have fallen silent and have not spoken since.", "what")

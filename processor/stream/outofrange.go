@@ -64,7 +64,7 @@ func (w *worker) passOverOne(ctx context.Context, t *partitionTask) error {
 		from = first
 	}
 	at := kgo.EpochOffset{Epoch: -1, Offset: to}
-	if err := w.commitOffsets(ctx, cl, t.topic, map[int32]kgo.EpochOffset{t.id: at}, metadata(t.horizon, t.since)); err != nil {
+	if err := w.commitOffsets(ctx, cl, t.topic, map[int32]kgo.EpochOffset{t.id: at}, t.metadata(t.horizon)); err != nil {
 		return sorted(fmt.Errorf("commit where %s goes on: %w", t.partition, err))
 	}
 	cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{t.topic: {t.id: at}})

@@ -44,7 +44,7 @@ func (s Stages) Build() []Stage {
 
 func (s Stages) route() Stage {
 	return Stage{
-		Name: "route", Inputs: s.Raw, Start: s.Start, OutOfRange: s.OutOfRange, Recycle: true,
+		Name: "route", Inputs: s.Raw, Positions: s.Names.Positions, Start: s.Start, OutOfRange: s.OutOfRange, Recycle: true,
 		Open: func(i TaskInfo) (Task, error) {
 			stats := route.NewStats()
 			t, err := route.NewTask(s.Route, s.Locator, s.Now, i.StreamTime, stats)

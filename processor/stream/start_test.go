@@ -3,6 +3,8 @@ package stream
 import (
 	"strings"
 	"testing"
+
+	"github.com/farcall/farcall/state"
 )
 
 // TestAbortBeforeFirstCommit aborts where the group has no offset and the topic does not begin with zero: the client must
@@ -131,12 +133,19 @@ func TestStreamTimeSurvives(t *testing.T) {
 }
 
 func TestMetadata(t *testing.T) {
-	if h, n := parseMetadata(metadata(1_700_000_000_123, 12)); h != 1_700_000_000_123 || n != 12 {
-		t.Errorf("stream time %d, partitions %d", h, n)
+	want := offsetMetadata{horizon: 1_700_000_000_123, since: 12, topic: state.TopicID{1, 15: 2}}
+	if got, ok := parseMetadata(want.String()); !ok || got != want {
+		t.Errorf("read as %+v, %v", got, ok)
+	}
+	want.topic = state.TopicID{}
+	for _, s := range []string{"farcall/1 horizon=1700000000123 since=12", "farcall/1 horizon=1700000000123 since=12 topic=0102", "farcall/1 horizon=1700000000123 since=12 topic=xyz"} {
+		if got, ok := parseMetadata(s); !ok || got != want {
+			t.Errorf("%q is read as %+v, %v", s, got, ok)
+		}
 	}
 	for _, s := range []string{"", "a-count-0-6f1e", "farcall/1 horizon=", "farcall/1 horizon=x since=1", "farcall/2 horizon=5 since=1"} {
-		if h, n := parseMetadata(s); h != 0 || n != 0 {
-			t.Errorf("%q is read as %d, %d", s, h, n)
+		if got, ok := parseMetadata(s); ok || got != (offsetMetadata{}) {
+			t.Errorf("%q is read as %+v, %v", s, got, ok)
 		}
 	}
 }

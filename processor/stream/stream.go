@@ -29,6 +29,8 @@ type Stage struct {
 	// Changelog is the topic of the stage's rows, partition by partition like its only input; "" for a stage whose state
 	// may be lost.
 	Changelog string
+	// Positions is the topic in which a stage without a changelog keeps how far it has come, beside the group's offsets; "" for none.
+	Positions string
 	// Fingerprint spells the settings that its rows depend on.
 	Fingerprint string
 	// Start is where partitions begin that have no committed offset. Latest is for stages without a changelog; and a partition

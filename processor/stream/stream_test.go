@@ -38,6 +38,7 @@ const (
 	output    = "out"
 	changelog = "changelog"
 	letters   = prefix + ".dead-letters"
+	positions = "positions"
 )
 
 // patience is how long a condition may take to come true. It is no measure of speed. It is longer than a rebalance may take:
@@ -106,7 +107,7 @@ func newBroker(t testing.TB, partitions int32) *broker {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	for topic, n := range map[string]int32{input: partitions, output: 2, changelog: partitions, letters: 1} {
+	for topic, n := range map[string]int32{input: partitions, output: 2, changelog: partitions, letters: 1, positions: 3} {
 		if err := c.CreateTopic(topic, n, map[string]string{"max.message.bytes": "20000"}); err != nil {
 			t.Fatal(err)
 		}
@@ -374,7 +375,7 @@ type counting struct {
 func (c *counting) stage() Stage {
 	s := Stage{Name: "count", Inputs: []string{input}, Changelog: changelog, Fingerprint: c.fingerprint, Start: c.start, OutOfRange: c.outOfRange, Partitions: c.partitions, Open: c.open}
 	if c.stateless {
-		s.Changelog = ""
+		s.Changelog, s.Positions = "", positions
 	}
 	return s
 }
@@ -539,6 +540,8 @@ type member struct {
 	cancel  context.CancelFunc
 	ended   chan error
 	over    bool
+	// forgotten is how many partitions should be found at older offsets than were committed.
+	forgotten int
 }
 
 type logBuffer struct {
@@ -611,6 +614,9 @@ func (m *member) end() error {
 	m.t.Helper()
 	err := receive(m.t, "the end of "+m.slot, m.ended)
 	m.over = true
+	if n := int(m.value("farcall_forgotten_offsets_total")); n != m.forgotten {
+		m.t.Errorf("%s found that the group had forgotten the offsets of %d partitions, want %d", m.slot, n, m.forgotten)
+	}
 	for p := assigned; p <= closed; p++ {
 		if n := m.value("farcall_tasks", "phase", p.String()); n != 0 {
 			m.t.Errorf("%s has ended, its gauge of %s tasks says %v", m.slot, p, n)

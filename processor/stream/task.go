@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/farcall/farcall/state"
+	"github.com/farcall/farcall/topics"
 )
 
 // phase is where a partition stands in its life. The steps between phases are the only legal ones; any other is a bug in
@@ -52,7 +53,9 @@ type committedOffset struct {
 	offset   int64 // -1: none
 	metadata string
 	start    int64 // where to begin when there is none
-	since    int32 // see metadata
+	since    int32 // see offsetMetadata
+	horizon  int64 // likewise
+	topic    state.TopicID
 }
 
 // partitionTask is one assigned partition: its phase, its store, its stage task. The worker's loop owns it, but while it is
@@ -69,7 +72,7 @@ type partitionTask struct {
 	// next is the input position: the offset of the first record not processed. committedNext is that of the last commit.
 	next, committedNext int64
 	horizon             int64 // stream time of the last commit
-	since               int32 // see metadata
+	since               int32 // see offsetMetadata
 	touched             bool  // in the running transaction
 	skipped             *skipped
 	changelogNext       int64 // behind the rows of the running transaction
@@ -121,9 +124,8 @@ func (t *partitionTask) open(ctx context.Context) error {
 		t.next = t.committed.start
 	}
 	if t.w.stage.Changelog == "" {
-		t.horizon, t.since = parseMetadata(t.committed.metadata)
-		if t.committed.offset < 0 {
-			t.since = t.committed.since
+		if err := t.checkPosition(ctx); err != nil {
+			return err
 		}
 		t.committedNext = t.next
 		return t.rebuild()
@@ -242,7 +244,8 @@ func (t *partitionTask) openStore(ctx context.Context) error {
 }
 
 // check holds the restored position against the group's. Equal is the rule; a group that was empty for a week has lost its
-// offsets, and then the state's count; anything else means that rows and offsets did not commit together.
+// offsets, and then the state's count, as they do where the group answers with an older offset of farcall's own; anything else
+// means that rows and offsets did not commit together.
 func (t *partitionTask) check(ctx context.Context) error {
 	meta, ok := t.store.Meta()
 	fp := t.w.stage.Fingerprint
@@ -260,18 +263,72 @@ func (t *partitionTask) check(ctx context.Context) error {
 		t.horizon = meta.StreamTime
 		t.w.o.Log.Warn("the group has no offset for a partition whose state has one: taken from the state", "partition", t.partition.String(), "offset", meta.Input)
 	case meta.Input != t.committed.offset:
-		// A process that stood still since the group gave it the partition finds the rows of its heir.
-		switch now, err := t.w.committed(ctx, t.partition); {
-		case err != nil:
-			return sorted(fmt.Errorf("%s: ask for the group's offset again: %w", t.partition, err))
-		case now != t.committed.offset:
-			return fmt.Errorf("%w: %s was at %d when it was given to us, and the group is at %d by now", errFenced, t.partition, t.committed.offset, now)
+		if err := t.askAgain(ctx); err != nil {
+			return err
+		}
+		if t.forgotten(meta.Input) {
+			t.horizon = meta.StreamTime
+			return nil
 		}
 		return fmt.Errorf("%s: state is at input offset %d and the group at %d: they must be equal; the group's offsets were reset or the changelog was restored from elsewhere. Set the group's offset back to %d, or start a new installation under another topics.prefix",
 			t.partition, meta.Input, t.committed.offset, meta.Input)
 	default:
 		t.horizon = meta.StreamTime
 	}
+	return nil
+}
+
+// askAgain asks where the group is now. A process that stood still since the group gave it the partition finds what its heir did
+// since then.
+func (t *partitionTask) askAgain(ctx context.Context) error {
+	now, err := t.w.committed(ctx, t.partition)
+	if err != nil {
+		return sorted(fmt.Errorf("%s: ask for the group's offset again: %w", t.partition, err))
+	}
+	if now != t.committed.offset {
+		return fmt.Errorf("%w: %s was at %d when it was given to us, and the group is at %d by now", errFenced, t.partition, t.committed.offset, now)
+	}
+	return nil
+}
+
+// forgotten says whether the group has forgotten what was committed up to next: it answers with an older offset, and that carries
+// farcall's mark for this very topic. Then the task goes on at next. An offset that a person has set carries no mark, and one
+// that was brought here from another cluster carries that of another topic.
+func (t *partitionTask) forgotten(next int64) bool {
+	m, ok := parseMetadata(t.committed.metadata)
+	if !ok || m.topic == (state.TopicID{}) || m.topic != t.committed.topic || next <= t.committed.offset {
+		return false
+	}
+	t.w.o.Metrics.Forgotten.WithLabelValues(t.w.stage.Name).Inc()
+	t.w.log.Error("the group answers with an older offset than was committed: its coordinator has lost some; going on where the last transaction ended",
+		"partition", t.partition.String(), "group", t.committed.offset, "goes_on_at", next)
+	t.next, t.seek = next, true
+	return true
+}
+
+// checkPosition is check for a stage without rows: against the topic of positions.
+func (t *partitionTask) checkPosition(ctx context.Context) error {
+	if t.committed.offset < 0 {
+		t.horizon, t.since = t.committed.horizon, t.committed.since
+		return nil
+	}
+	m, _ := parseMetadata(t.committed.metadata)
+	t.horizon, t.since = m.horizon, m.since
+	p, err := t.w.position(ctx, t.w.sess.Client(), t.partition, t.committed.topic)
+	switch {
+	case err != nil:
+		return sorted(err)
+	case p == nil, p.Next <= t.committed.offset: // less where the worker decided to pass something over
+		return nil
+	}
+	if err := t.askAgain(ctx); err != nil {
+		return err
+	}
+	if t.forgotten(p.Next) {
+		t.horizon, t.since = p.StreamTime, p.Since
+		return nil
+	}
+	t.w.log.Warn("the group's offset was set back: records are processed again", "partition", t.partition.String(), "from", t.committed.offset, "processed_to", p.Next)
 	return nil
 }
 
@@ -339,6 +396,12 @@ func (t *partitionTask) stageRows() error {
 		return err
 	}
 	if t.store == nil {
+		if t.w.stage.Positions != "" {
+			r := t.out.record()
+			r.Topic, r.Key = t.w.stage.Positions, topics.PositionKey(t.topic, t.id)
+			r.Value = (&topics.Position{TopicID: t.committed.topic, Next: t.next, StreamTime: t.task.StreamTime(), Since: t.since}).Append(nil)
+			t.out.Produce(r)
+		}
 		return nil
 	}
 	t.store.SetMeta(state.Meta{Input: t.next, StreamTime: t.task.StreamTime(), Fingerprint: t.w.stage.Fingerprint})
@@ -377,17 +440,33 @@ func (t *partitionTask) commit() error {
 	return t.store.MaybeFlush(false)
 }
 
+// metadata is what the offset of the partition carries.
+func (t *partitionTask) metadata(horizon int64) string {
+	return offsetMetadata{horizon, t.since, t.committed.topic}.String()
+}
+
+// offsetMetadata is what farcall writes beside each offset that it commits.
+type offsetMetadata struct {
+	horizon int64         // stream time of the partition, for a stage that has no rows to keep it
+	since   int32         // partitions that the topic had when the group began to read its latest records; 0: it began with the earliest
+	topic   state.TopicID // of the input; zero where a build wrote it that did not know
+}
+
 const metadataFormat = "farcall/1 horizon=%d since=%d"
 
-// metadata is what the committed offset of a partition carries: its stream time, for a stage that has no rows to keep it, and
-// since, the number of partitions that the topic had when the group began to read its latest records (0: it began with the
-// earliest).
-func metadata(horizon int64, since int32) string { return fmt.Sprintf(metadataFormat, horizon, since) }
+func (m offsetMetadata) String() string {
+	return fmt.Sprintf(metadataFormat+" topic=%x", m.horizon, m.since, m.topic[:])
+}
 
-// parseMetadata reads it back, as zeros where somebody else made the commit.
-func parseMetadata(s string) (horizon int64, since int32) {
-	if n, err := fmt.Sscanf(s, metadataFormat, &horizon, &since); err != nil || n != 2 {
-		return 0, 0
+// parseMetadata reads it back; not ok where somebody else made the commit.
+func parseMetadata(s string) (m offsetMetadata, ok bool) {
+	var topic []byte
+	n, _ := fmt.Sscanf(s, metadataFormat+" topic=%x", &m.horizon, &m.since, &topic)
+	if n < 2 {
+		return offsetMetadata{}, false
 	}
-	return horizon, since
+	if len(topic) == len(m.topic) {
+		m.topic = state.TopicID(topic)
+	}
+	return m, true
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/farcall/farcall/state"
 )
 
 // TestNothingLeft looks for goroutines that outlive RunWorkers. A goroutine has the labels of the one that started it.
@@ -205,7 +207,7 @@ func TestPositionIsChecked(t *testing.T) {
 	t.Parallel()
 	w := lone((&counting{}).stage())
 	p := partition{input, 0}
-	task := &partitionTask{partition: p, w: w, phase: running, next: 10, since: 4, task: &countingTask{time: 77}}
+	task := &partitionTask{partition: p, w: w, phase: running, next: 10, since: 4, committed: committedOffset{topic: state.TopicID{15: 9}}, task: &countingTask{time: 77}}
 	w.tasks = map[partition]*partitionTask{p: task}
 
 	bad, err := w.feed(task, []*kgo.Record{{Topic: input, Offset: 9}})
@@ -223,7 +225,7 @@ func TestPositionIsChecked(t *testing.T) {
 		return "", err
 	}
 	task.touched = true
-	if m, err := precommit(input, 10); err != nil || m != "farcall/1 horizon=77 since=4" {
+	if m, err := precommit(input, 10); err != nil || m != "farcall/1 horizon=77 since=4 topic=00000000000000000000000000000009" {
 		t.Errorf("a commit of the position carries %q: %v", m, err)
 	}
 	if _, err := precommit(input, 11); !errors.Is(err, errPosition) || !strings.Contains(err.Error(), "in/0 processed up to 10, the client would commit 11") {

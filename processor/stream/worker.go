@@ -200,6 +200,9 @@ type partitioner struct {
 	byKey     kgo.Partitioner
 }
 
+// keyed is Java's default.
+var keyed = kgo.StickyKeyPartitioner(nil)
+
 func (p partitioner) ForTopic(topic string) kgo.TopicPartitioner {
 	if topic == p.changelog {
 		return p.manual.ForTopic(topic)
@@ -229,7 +232,7 @@ func (w *worker) client(ctx context.Context) (*kgo.GroupTransactSession, error) 
 		kgo.MaxDecompressBatchBytes(maxBatchBytes),
 		// An offset that retention has passed by is an error that a person must decide on, never a silent jump.
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.RecordPartitioner(partitioner{w.stage.Changelog, kgo.ManualPartitioner(), kgo.StickyKeyPartitioner(nil)}),
+		kgo.RecordPartitioner(partitioner{w.stage.Changelog, kgo.ManualPartitioner(), keyed}),
 		kgo.ProducerBatchCompression(kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.NoCompression()),
 		kgo.ProducerBatchMaxBytes(1<<20),
 		kgo.ProducerLinger(0),
@@ -292,12 +295,19 @@ func (w *worker) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo
 	arrivals := map[partition]committedOffset{}
 	w.mu.Lock()
 	cl := w.joined
+	w.mu.Unlock()
+	ids, err := topicIDs(ctx, cl, slices.Collect(maps.Keys(offsets)))
+	if err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
 	for topic, ps := range offsets {
 		for p, at := range ps {
 			c := committedOffset{offset: at.EpochOffset().Offset}
 			if f, ok := w.fetched[partition{topic, p}]; ok {
 				c = f
 			}
+			c.topic = ids[topic]
 			arrivals[partition{topic, p}] = c
 		}
 	}
@@ -312,7 +322,7 @@ func (w *worker) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo
 		if len(unread) == 0 {
 			continue
 		}
-		starts, err := w.begin(ctx, cl, topic, unread)
+		starts, err := w.begin(ctx, cl, topic, ids[topic], unread)
 		if err != nil {
 			return nil, err
 		}
@@ -328,20 +338,35 @@ func (w *worker) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo
 	return offsets, nil
 }
 
-// begin says where partitions begin that the group has no offset for.
+// begin says where partitions begin that the group has no offset for: where the last transaction ended, if there was one and the
+// group has forgotten.
 //
 // The latest offset is a decision that must be made once: between two looks at it, records would be skipped without a trace.
 // So it is committed before anything is read, together with the number of partitions that the topic had when the group began
 // with it. A partition past those came later: nothing in it is older than the installation, and it is read from its start.
-func (w *worker) begin(ctx context.Context, cl *kgo.Client, topic string, unread []int32) (map[int32]committedOffset, error) {
+func (w *worker) begin(ctx context.Context, cl *kgo.Client, topic string, id state.TopicID, unread []int32) (map[int32]committedOffset, error) {
 	adm := kadm.NewClient(cl)
 	first, err := listed(adm.ListStartOffsets(ctx, topic))
 	if err != nil {
 		return nil, fmt.Errorf("list the first offsets of %s: %w", topic, err)
 	}
 	starts := map[int32]committedOffset{}
+	var fresh []int32
 	for _, p := range unread {
-		starts[p] = committedOffset{offset: -1, start: first[p]}
+		starts[p] = committedOffset{offset: -1, start: first[p], topic: id}
+		last, err := w.position(ctx, cl, partition{topic, p}, id)
+		switch {
+		case err != nil:
+			return nil, err
+		case last == nil:
+			fresh = append(fresh, p)
+		default:
+			starts[p] = committedOffset{offset: -1, start: last.Next, horizon: last.StreamTime, since: last.Since, topic: id}
+			w.log.Warn("the group has no offset for a partition that was processed: going on where the last transaction ended", "partition", partition{topic, p}.String(), "offset", last.Next)
+		}
+	}
+	if len(fresh) == 0 {
+		return starts, nil
 	}
 	if w.stage.Start != Latest || w.stage.Changelog != "" {
 		return starts, nil
@@ -359,22 +384,67 @@ func (w *worker) begin(ctx context.Context, cl *kgo.Client, topic string, unread
 		if o.Err != nil {
 			return nil, fmt.Errorf("fetch the group's offsets: %w", o.Err)
 		}
-		_, n := parseMetadata(o.Metadata)
-		since = min(since, n)
+		m, _ := parseMetadata(o.Metadata)
+		since = min(since, m.since)
 	}
 	commit := map[int32]kgo.EpochOffset{}
-	for _, p := range unread {
-		c := committedOffset{offset: -1, start: first[p], since: since}
+	for _, p := range fresh {
+		c := committedOffset{offset: -1, start: first[p], since: since, topic: id}
 		if p < since {
 			c.start = last[p]
 		}
 		starts[p] = c
 		commit[p] = kgo.EpochOffset{Epoch: -1, Offset: c.start}
 	}
-	if err := w.commitOffsets(ctx, cl, topic, commit, metadata(0, since)); err != nil {
+	if err := w.commitOffsets(ctx, cl, topic, commit, offsetMetadata{since: since, topic: id}.String()); err != nil {
 		return nil, fmt.Errorf("commit where %s begins: %w", topic, err)
 	}
 	return starts, nil
+}
+
+// position is what the topic of positions has for a partition of an input; nil for nothing, or for nothing about this topic id.
+func (w *worker) position(ctx context.Context, cl *kgo.Client, p partition, id state.TopicID) (*topics.Position, error) {
+	if w.stage.Positions == "" {
+		return nil, nil
+	}
+	details, err := kadm.NewClient(cl).ListTopics(ctx, w.stage.Positions)
+	if err == nil {
+		err = details.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("describe %s (farcall topics apply creates it): %w", w.stage.Positions, err)
+	}
+	key := topics.PositionKey(p.topic, p.id)
+	at := keyed.ForTopic(w.stage.Positions).Partition(&kgo.Record{Key: key}, len(details[w.stage.Positions].Partitions))
+	value, ok, err := state.Restore{Ask: cl, Topic: w.stage.Positions, Partition: int32(at), Stall: w.o.RestoreStall}.Last(ctx, key)
+	if err != nil || !ok {
+		return nil, err
+	}
+	last := new(topics.Position)
+	if err := last.Decode(value); err != nil {
+		return nil, fmt.Errorf("the position of %s in %s/%d: %w", p, w.stage.Positions, at, err)
+	}
+	if last.TopicID != id {
+		w.log.Warn("the input was recreated since farcall last read it", "partition", p.String(), "processed_to", last.Next)
+		return nil, nil
+	}
+	return last, nil
+}
+
+// topicIDs are the ids of topics.
+func topicIDs(ctx context.Context, cl *kgo.Client, names []string) (map[string]state.TopicID, error) {
+	details, err := kadm.NewClient(cl).ListTopics(ctx, names...)
+	if err == nil {
+		err = details.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("describe the input: %w", err)
+	}
+	ids := map[string]state.TopicID{}
+	for name, d := range details {
+		ids[name] = state.TopicID(d.ID)
+	}
+	return ids, nil
 }
 
 // committed is the group's offset of a partition, once no transaction is open that may change it; -1 where there is none.
@@ -932,7 +1002,7 @@ func (w *worker) precommit(req *kmsg.TxnOffsetCommitRequest) error {
 				return fmt.Errorf("%w: %s processed up to %d, the client would commit %d", errPosition, t.partition, t.next, p.Offset)
 			}
 			if t.at() == running {
-				m := metadata(t.task.StreamTime(), t.since)
+				m := t.metadata(t.task.StreamTime())
 				p.Metadata = &m
 			}
 		}
