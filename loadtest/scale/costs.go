@@ -154,7 +154,7 @@ func (c *costs) size(rate float64, s *spread, rowBytes float64, principals int) 
 	}
 	z.any = rate * z.told.presences * c.detectVisit / 1e6
 	p := float64(z.own)
-	z.markers = (z.wr*(2*p+1) + p + z.wd*(p+1) + p + z.wt*9) / c.commit
+	z.markers = (z.wr*(2*p+1) + z.raw + p + z.wd*(p+1) + p + z.wt*9) / c.commit
 	z.remembered = rate * 3600 * z.told.visits / z.raw
 	return z
 }

@@ -88,6 +88,10 @@ func TestOffsetsOfAnotherCluster(t *testing.T) {
 	os.Add(kadm.Offset{Topic: input, Partition: 0, At: 40, LeaderEpoch: -1, Metadata: offsetMetadata{horizon: 1, topic: [16]byte{1}}.String()})
 	b.commit(os)
 	b.run("a", m.disk, &counting{}).fails("in/0", "input offset 50", "group at 40")
+	b.dismiss()
+	os.Add(kadm.Offset{Topic: input, Partition: 0, At: 50, LeaderEpoch: -1, Metadata: offsetMetadata{horizon: 1, topic: [16]byte{1}}.String()})
+	b.commit(os)
+	b.run("a", m.disk, &counting{}).fails("in/0", "offset 50 is next in another topic", "The rows of changelog end there")
 }
 
 // TestOffsetsMissingWithoutRows is TestOffsetsMissing for a stage without rows that begins with what comes after its start.
@@ -138,6 +142,35 @@ func TestPositionOfAnotherTopic(t *testing.T) {
 	again.stop()
 	if n := c.attempts(0, 0); n != 1 {
 		t.Errorf("the first record of the new topic was processed %d times", n)
+	}
+}
+
+// TestInputRecreated: the input was made anew under its name and is longer by now than the group's offset. What it holds is new all
+// the same.
+func TestInputRecreated(t *testing.T) {
+	t.Parallel()
+	b, m := stopped(t, &counting{stateless: true})
+	old := b.commits()
+	if _, err := b.adm.DeleteTopics(t.Context(), input); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.c.CreateTopic(input, 2, nil); err != nil {
+		t.Fatal(err)
+	}
+	b.connect()
+	b.commit(old)
+	b.sent = map[int32][]sent{}
+	b.spread(150)
+	b.run("a", m.disk, &counting{stateless: true}).fails("offset 50 is next in another topic", "Set count.on_offset_out_of_range")
+	b.dismiss()
+	c := &counting{stateless: true, outOfRange: ToEarliest}
+	again := b.run("a", m.disk, c)
+	again.drains()
+	again.stop()
+	for p := range int32(2) {
+		if n := c.attempts(p, 0); n == 0 {
+			t.Errorf("the first record of partition %d of the new topic was not processed", p)
+		}
 	}
 }
 

@@ -41,12 +41,15 @@ func (w *worker) passOverOne(ctx context.Context, t *partitionTask) error {
 	if err != nil {
 		return sorted(err)
 	}
-	if first <= t.next && t.next <= last {
+	if !t.foreign && first <= t.next && t.next <= last {
 		// A replica lagged behind; or the client was at markers past the position, and they are gone.
 		cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{t.topic: {t.id: {Epoch: -1, Offset: t.next}}})
 		return nil
 	}
 	wanted := fmt.Sprintf("%s: offset %d is next and the topic has %d to %d: retention has passed it by, or the topic was recreated", t.partition, t.next, first, last)
+	if t.foreign {
+		wanted = fmt.Sprintf("%s: offset %d is next in another topic of that name, and this one has %d to %d: it was recreated, or the group's offsets come from another cluster", t.partition, t.next, first, last)
+	}
 	switch {
 	case w.stage.Changelog != "":
 		return fmt.Errorf("%s. The rows of %s end there and can't be brought up to date: start a new installation under another topics.prefix and replay the raw topics into it: %w",
@@ -60,7 +63,7 @@ func (w *worker) passOverOne(ctx context.Context, t *partitionTask) error {
 		to = last
 	}
 	from := t.next
-	if from > last { // of a topic that is gone; how much it held unread, nobody knows
+	if t.foreign || from > last { // of a topic that is gone; how much it held unread, nobody knows
 		from = first
 	}
 	at := kgo.EpochOffset{Epoch: -1, Offset: to}
@@ -70,7 +73,7 @@ func (w *worker) passOverOne(ctx context.Context, t *partitionTask) error {
 	cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{t.topic: {t.id: at}})
 	w.o.Metrics.PassedOver.WithLabelValues(w.stage.Name).Add(float64(to - from))
 	w.log.Error("records were passed over", "partition", t.partition.String(), "wanted", t.next, "first", first, "last", last, "goes_on_at", to, "records", to-from)
-	t.next, t.committedNext = to, to
+	t.next, t.committedNext, t.foreign = to, to, false
 	return nil
 }
 

@@ -79,7 +79,8 @@ type partitionTask struct {
 	produced            sync.Mutex
 	cancel              context.CancelFunc
 	ready               chan error
-	seek                bool // the position came from the store: the consumer must be told
+	seek                bool // the position did not come from the group: the consumer must be told
+	foreign             bool // the position is of another topic
 }
 
 func (t *partitionTask) step(to phase) {
@@ -122,6 +123,9 @@ func (t *partitionTask) open(ctx context.Context) error {
 	t.next = t.committed.offset
 	if t.committed.offset < 0 {
 		t.next = t.committed.start
+	}
+	if m, ok := parseMetadata(t.committed.metadata); ok && m.topic != (state.TopicID{}) {
+		t.foreign = m.topic != t.committed.topic
 	}
 	if t.w.stage.Changelog == "" {
 		if err := t.checkPosition(ctx); err != nil {
@@ -318,7 +322,7 @@ func (t *partitionTask) checkPosition(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return sorted(err)
-	case p == nil, p.Next <= t.committed.offset: // less where the worker decided to pass something over
+	case p == nil, t.foreign, p.Next <= t.committed.offset: // less where the worker decided to pass something over
 		return nil
 	}
 	if err := t.askAgain(ctx); err != nil {

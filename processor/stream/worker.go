@@ -555,6 +555,11 @@ func (w *worker) turn(ctx context.Context) error {
 	if err := w.settle(ctx, fs); err != nil {
 		return err
 	}
+	for p, t := range w.tasks {
+		if t.foreign && t.at() == running {
+			gone = append(gone, p)
+		}
+	}
 	if n := fs.NumRecords(); n > 0 {
 		if err := w.process(fs, n); err != nil {
 			return err
