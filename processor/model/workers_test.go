@@ -66,6 +66,7 @@ type world struct {
 	armed   string // the fault that the next commit meets
 	m       *member
 	dead    []*member
+	groups  *coordinator
 	faults  map[string]int
 	err     error
 }
@@ -201,12 +202,26 @@ func (w *world) control(req kmsg.Request) (kmsg.Response, error, bool) {
 	w.c.KeepControl()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	switch r := req.(type) {
+	case *kmsg.InitProducerIDRequest:
+		if id := r.TransactionalID; id != nil { // whatever was open under it is aborted
+			w.groups.end(*id, false)
+		}
+		return nil, nil, false
+	case *kmsg.OffsetFetchRequest:
+		if resp := w.groups.fetch(r); resp != nil {
+			w.faults["asked a coordinator that forgot"]++
+			return resp, nil, true
+		}
+		return nil, nil, false
+	}
 	if w.m.left != nil {
 		return nil, nil, false
 	}
 	switch r := req.(type) {
 	case *kmsg.TxnOffsetCommitRequest:
 		if w.armed != "abort" {
+			w.groups.commit(r)
 			break
 		}
 		w.armed = ""
@@ -225,6 +240,7 @@ func (w *world) control(req kmsg.Request) (kmsg.Response, error, bool) {
 		return resp, nil, true
 	case *kmsg.EndTxnRequest:
 		if r.TransactionalID == names.Exceptions || !r.Commit || !strings.HasPrefix(w.armed, "crash") {
+			w.groups.end(r.TransactionalID, r.Commit)
 			break
 		}
 		before := w.armed == "crash before commit"
@@ -234,6 +250,7 @@ func (w *world) control(req kmsg.Request) (kmsg.Response, error, bool) {
 		if before {
 			return nil, errors.New("the member is dead"), true
 		}
+		w.groups.end(r.TransactionalID, true)
 	}
 	return nil, nil, false
 }
@@ -409,7 +426,7 @@ func (w *world) drain(stage, topic string, rs [][]*kgo.Record) {
 // live runs steps and compares what is there in the end.
 func live(seed uint64, steps int, l *geo.Locator, faults map[string]int) error {
 	wait(26 * 365 * 24 * time.Hour) // CloudTrail did not exist when virtual time begins
-	w := &world{rng: rand.New(rand.NewPCG(seed, 7)), crashes: rand.New(rand.NewPCG(seed, 11)), locator: l, sent: make([][]raw, partitions), clock: time.Now(), faults: faults}
+	w := &world{rng: rand.New(rand.NewPCG(seed, 7)), crashes: rand.New(rand.NewPCG(seed, 11)), locator: l, sent: make([][]raw, partitions), clock: time.Now(), groups: newCoordinator(), faults: faults}
 	var err error
 	if w.c, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(time.Second), kfake.ListenFn(w.net.Listen)); err != nil {
 		return err
@@ -419,6 +436,7 @@ func live(seed uint64, steps int, l *geo.Locator, faults map[string]int) error {
 		if err := w.c.CreateTopic(t, partitions, nil); err != nil {
 			return err
 		}
+		w.groups.named[w.c.TopicInfo(t).TopicID] = t
 	}
 	if w.cl, err = kgo.NewClient(kgo.SeedBrokers(w.c.ListenAddrs()...), kgo.Dialer(w.net.DialContext), kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
 		return err
@@ -426,10 +444,12 @@ func live(seed uint64, steps int, l *geo.Locator, faults map[string]int) error {
 	defer w.cl.Close()
 	w.start(vfs.NewCrashableMem())
 	w.c.ControlKey(int16(kmsg.EndTxn), w.control)
-	w.c.ControlKey(int16(kmsg.TxnOffsetCommit), w.control)
+	for _, k := range []kmsg.Key{kmsg.TxnOffsetCommit, kmsg.InitProducerID, kmsg.OffsetFetch} {
+		w.c.ControlKey(int16(k), w.control)
+	}
 	arm := func(fault string) { w.mu.Lock(); w.armed = fault; w.mu.Unlock() }
 	for step := 0; step < steps && w.err == nil; step++ {
-		switch n := w.rng.IntN(42); {
+		switch n := w.rng.IntN(44); {
 		case n < 20:
 			w.send()
 		case n < 30:
@@ -452,6 +472,15 @@ func live(seed uint64, steps int, l *geo.Locator, faults map[string]int) error {
 			w.except()
 		case n < 41:
 			w.decide()
+		case n < 43:
+			w.mu.Lock()
+			group := prefix + "." + []string{"route", "detect", "triage"}[w.rng.IntN(3)]
+			if w.groups.stale[group] != nil {
+				delete(w.groups.stale, group)
+			} else if w.groups.forget(group, 1+w.rng.IntN(20)) {
+				w.faults["coordinator forgets"]++
+			}
+			w.mu.Unlock()
 		default:
 			w.mu.Lock()
 			m, stop := w.m, w.m.left == nil
@@ -732,7 +761,7 @@ func TestWorkers(t *testing.T) {
 	for seed := uint64(1); seed <= 60 && !t.Failed(); seed++ {
 		run(seed)
 	}
-	for _, f := range []string{"abort", "crash before commit", "crash between commit and Pebble", "restart", "duplicate", "late", "alerts"} {
+	for _, f := range []string{"abort", "crash before commit", "crash between commit and Pebble", "restart", "coordinator forgets", "asked a coordinator that forgot", "duplicate", "late", "alerts"} {
 		if faults[f] < 50 && !t.Failed() {
 			t.Errorf("%s happened %d times, want 50", f, faults[f])
 		}
