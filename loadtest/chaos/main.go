@@ -14,6 +14,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -392,6 +393,16 @@ func (d *driver) judge() error {
 	return nil
 }
 
+// forgotten is how often a group was found to have forgotten commits.
+func (d *driver) forgotten() (n int) {
+	for _, p := range d.procs[1:] {
+		if b, err := os.ReadFile(p.log); err == nil {
+			n += bytes.Count(b, []byte("answers with an older offset"))
+		}
+	}
+	return n
+}
+
 // report prints what was done and what came of it.
 func (d *driver) report(p plan, v *verdict) {
 	w := d.out
@@ -409,6 +420,9 @@ func (d *driver) report(p plan, v *verdict) {
 		fmt.Fprintf(w, "  %5.1f s  %5.1f s  %4d  %s\n", median(ds).Seconds(), slices.Max(ds).Seconds(), len(ds), what)
 	}
 	fmt.Fprintf(w, "%d raw records, %d incidents in %d alert records, %d rows, %d dead letters\n", p.produced, v.incidents, v.alerts, v.rows, v.letters)
+	if n := d.forgotten(); n > 0 {
+		fmt.Fprintf(w, "%d times a partition's group answered with older offsets than were committed, and farcall went on where it had come to\n", n)
+	}
 	if v.busy > 0 {
 		fmt.Fprintf(w, "not looked at: the profile, stays and alert rows of %d principals with more than %d stays\n", v.busy, maxStays)
 	}
