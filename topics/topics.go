@@ -98,9 +98,10 @@ func Declare(o Options) []Topic {
 			"max.message.bytes":         "1048588",
 		}
 	}
-	// Of a position the last one counts, and it is found from the end: small segments keep what is behind it short.
+	// Of a position the last one counts, and it is found from the end: small segments keep what is behind it short. None is ever
+	// deleted, so nobody waits for a tombstone, and markers, of which there are as many as records, go with the records.
 	positions := changelog()
-	positions["segment.bytes"] = "16777216"
+	positions["segment.bytes"], positions["delete.retention.ms"] = "16777216", ms(time.Hour)
 	listed := map[string]string{"cleanup.policy": "compact", "message.timestamp.type": "CreateTime", "max.message.bytes": "1048588"}
 	ts := []Topic{
 		{Name: n.Visits, Partitions: o.Partitions, Configs: stream(o.Retention), Fixed: true,
