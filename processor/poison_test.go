@@ -144,7 +144,7 @@ func BenchmarkPoison(b *testing.B) {
 		good[i] = call(i, now)
 	}
 	run := func(records [][]byte) time.Duration {
-		task, err := route.NewTask(route.DefaultConfig(), locator, time.Now, 0, route.NewStats())
+		task, err := route.NewTask(route.DefaultConfig(), nil, locator, time.Now, 0, route.NewStats())
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -261,7 +261,7 @@ func (s *scenario) feed(principal, place, method string, at time.Time, code, id,
 	task := s.routes[part]
 	if task == nil {
 		var err error
-		if task, err = route.NewTask(route.DefaultConfig(), s.locator, func() time.Time { return s.now }, 0, s.stats); err != nil {
+		if task, err = route.NewTask(route.DefaultConfig(), nil, s.locator, func() time.Time { return s.now }, 0, s.stats); err != nil {
 			return err
 		}
 		s.routes[part] = task

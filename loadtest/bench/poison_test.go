@@ -40,7 +40,7 @@ func TestBadKinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	told := func(values ...[]byte) *toldOf {
-		task, err := route.NewTask(route.DefaultConfig(), locator, time.Now, 0, route.NewStats())
+		task, err := route.NewTask(route.DefaultConfig(), nil, locator, time.Now, 0, route.NewStats())
 		if err != nil {
 			t.Fatal(err)
 		}

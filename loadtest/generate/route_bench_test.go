@@ -47,7 +47,7 @@ func BenchmarkRoute(b *testing.B) {
 		if i == events {
 			b.StopTimer()
 			for p := range tasks {
-				if tasks[p], err = route.NewTask(route.DefaultConfig(), locator, time.Now, 0, route.NewStats()); err != nil {
+				if tasks[p], err = route.NewTask(route.DefaultConfig(), nil, locator, time.Now, 0, route.NewStats()); err != nil {
 					b.Fatal(err)
 				}
 			}

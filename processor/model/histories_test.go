@@ -255,7 +255,7 @@ func (h *history) fail(format string, args ...any) {
 func (h *history) remake(r *router) {
 	cfg := route.DefaultConfig()
 	cfg.Pane, cfg.Skew, cfg.Late = time.Duration(pane)*time.Second, skew, late
-	t, err := route.NewTask(cfg, h.locator, func() time.Time { return h.now }, r.horizon, route.NewStats())
+	t, err := route.NewTask(cfg, nil, h.locator, func() time.Time { return h.now }, r.horizon, route.NewStats())
 	h.check(err)
 	r.task, r.next, r.visits, r.sightings, r.letters = t, r.committed, nil, nil, nil
 }

@@ -67,7 +67,7 @@ type told struct {
 	letters   []string                // reason and coordinates
 	sightings map[string]bool         // principal, place and pane
 	visits    map[string]topics.Visit // by what and coordinates: what would be told of each event, if it is
-	first     map[string]bool         // those that were certainly told: first of their presence
+	first     map[string][]string     // by presence: its first event in each partition, of which one was certainly told
 }
 
 // spot names what may be told of an event: a visit of its method, or one of all methods together.
@@ -84,7 +84,7 @@ func coordinates(partition int32, offset int64) string {
 }
 
 func expected(sent [][]raw) told {
-	w := told{sightings: map[string]bool{}, visits: map[string]topics.Visit{}, first: map[string]bool{}}
+	w := told{sightings: map[string]bool{}, visits: map[string]topics.Visit{}, first: map[string][]string{}}
 	for _, rs := range sent {
 		horizon := int64(0)
 		seen := map[string]bool{}
@@ -110,9 +110,9 @@ func expected(sent [][]raw) told {
 			for _, method := range []string{p.method, topics.AnyMethod} {
 				v.Method, p.method = method, method
 				w.visits[spot(&v)] = v
-				if k := fmt.Sprint(p, r.denied); !seen[k] {
+				if k := fmt.Sprint(p, r.denied, v.Quiet); !seen[k] {
 					seen[k] = true
-					w.first[spot(&v)] = true
+					w.first[k] = append(w.first[k], spot(&v))
 				}
 			}
 		}

@@ -38,7 +38,7 @@ func BenchmarkRecord(b *testing.B) {
 		cfg  Config
 	}{{"default", DefaultConfig()}, {"without pulses", quiet}} {
 		b.Run(c.name, func(b *testing.B) {
-			task, err := NewTask(c.cfg, locator, func() time.Time { return noon }, 0, NewStats())
+			task, err := NewTask(c.cfg, nil, locator, func() time.Time { return noon }, 0, NewStats())
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -43,7 +43,7 @@ func TestNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := router{t: t, stats: NewStats()}
-	if r.task, err = NewTask(DefaultConfig(), locator, func() time.Time { return noon }, 0, r.stats); err != nil {
+	if r.task, err = NewTask(DefaultConfig(), nil, locator, func() time.Time { return noon }, 0, r.stats); err != nil {
 		t.Fatal(err)
 	}
 	out := r.tell(event{address: inDE}, event{address: inDE}, event{address: "78.46.22.10"}, event{address: "78.46.22.11"}, event{address: "78.47.22.11"})

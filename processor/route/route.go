@@ -27,13 +27,13 @@ type Config struct {
 	Limits cloudtrail.Limits
 	// Pulses says whether signs of life are told, for detect to notice who falls silent.
 	Pulses bool
-	// MemoryEntries bounds the presences remembered per raw partition, about 20 bytes each.
+	// MemoryEntries bounds the presences remembered, about 20 bytes each.
 	MemoryEntries int
 }
 
 // DefaultConfig are the settings for most.
 func DefaultConfig() Config {
-	return Config{Pane: time.Hour, Skew: 5 * time.Minute, Late: time.Hour, Scope: "organisation", Limits: cloudtrail.DefaultLimits(), Pulses: true, MemoryEntries: 1 << 20}
+	return Config{Pane: time.Hour, Skew: 5 * time.Minute, Late: time.Hour, Scope: "organisation", Limits: cloudtrail.DefaultLimits(), Pulses: true, MemoryEntries: 1 << 21}
 }
 
 // Raw is one raw record.
@@ -81,7 +81,7 @@ func NewStats() *Stats {
 }
 
 // Task is route for one raw partition. It is not safe for concurrent use. After a transaction that aborted it must be
-// dropped: it remembers presences that were not told after all.
+// dropped, and its memory must forget: they remember presences that were not told after all.
 type Task struct {
 	cfg     Config
 	pane    int64
@@ -90,8 +90,7 @@ type Task struct {
 	look    *geo.Lookup
 	rules   []compiled
 	recent  recent
-	visits  *told
-	seen    *told
+	memory  *Memory
 	pulses  pulses
 	clients clients
 	horizon int64
@@ -110,12 +109,16 @@ type Task struct {
 	subject                                   subject
 }
 
-// NewTask makes the task of a raw partition whose stream time is horizon, in Unix milliseconds, 0 for a fresh one.
-func NewTask(cfg Config, locator *geo.Locator, now func() time.Time, horizon int64, stats *Stats) (*Task, error) {
+// NewTask makes the task of a raw partition whose stream time is horizon, in Unix milliseconds, 0 for a fresh one. Without a memory that
+// it shares with others it has one of its own.
+func NewTask(cfg Config, memory *Memory, locator *geo.Locator, now func() time.Time, horizon int64, stats *Stats) (*Task, error) {
 	t := &Task{
 		cfg: cfg, pane: int64(cfg.Pane / time.Second), skew: cfg.Skew.Milliseconds(), now: now, dec: cloudtrail.NewDecoder(cfg.Limits),
 		look: locator.NewLookup(), horizon: horizon, stats: stats,
-		visits: newTold(cfg.MemoryEntries), seen: newTold(cfg.MemoryEntries), clients: clients{}, pulses: pulses{},
+		memory: memory, clients: clients{}, pulses: pulses{},
+	}
+	if memory == nil {
+		t.memory = NewMemory(cfg.MemoryEntries)
 	}
 	for _, r := range cfg.Ignore {
 		c, err := r.compile()
@@ -231,7 +234,7 @@ func (t *Task) ahead(at int64) int64 {
 // whole is the hash of everything that decides what is told of an event: of two with the same, the second tells nothing.
 func (t *Task) whole(e *cloudtrail.Event, pane int64, place *geo.Place, outcome topics.Outcome) uint64 {
 	b := binary.LittleEndian.AppendUint64(t.hashed[:0], uint64(pane))
-	b = append(b, byte(outcome), byte(place.Kind))
+	b = append(b, byte(outcome), byte(t.quiet(e)), byte(place.Kind))
 	b = append(append(b, t.method...), 0)
 	b = append(append(b, t.principal...), 0)
 	b = append(append(b, place.Name...), 0)
@@ -255,7 +258,7 @@ func (t *Task) tell(e *cloudtrail.Event, pane int64, place *geo.Place, outcome t
 		scope = e.Account()
 	}
 	sighted := t.firstSighting(e, pane, place)
-	first := t.firstVisit(scope, t.method, place.Name, pane, outcome)
+	first := t.firstVisit(e, scope, t.method, place.Name, pane, outcome)
 	if !first {
 		t.stats.Repeats++
 	}
@@ -280,7 +283,7 @@ func (t *Task) tell(e *cloudtrail.Event, pane int64, place *geo.Place, outcome t
 	t.key = topics.AppendMethodKey(t.key[:0], v.Scope, v.Method)
 	t.out.Visit(t.key, t.buf)
 	// Who is where is a question about the organisation, whatever methods are counted in.
-	if t.firstVisit("", anyMethod, place.Name, pane, outcome) {
+	if t.firstVisit(e, "", anyMethod, place.Name, pane, outcome) {
 		t.tellPresence(v)
 	}
 }
@@ -300,13 +303,14 @@ func (t *Task) tellPrivate(e *cloudtrail.Event, pane int64, outcome topics.Outco
 
 var anyMethod = []byte(topics.AnyMethod)
 
-func (t *Task) firstVisit(scope string, method []byte, place string, pane int64, outcome topics.Outcome) bool {
-	t.hashed = append(t.hashed[:0], byte(outcome))
+// What was told quietly, of an event that came late, is told again of one that was in time.
+func (t *Task) firstVisit(e *cloudtrail.Event, scope string, method []byte, place string, pane int64, outcome topics.Outcome) bool {
+	t.hashed = append(t.hashed[:0], byte(outcome), byte(t.quiet(e)))
 	t.hashed = append(append(t.hashed, scope...), 0)
 	t.hashed = append(append(t.hashed, method...), 0)
 	t.hashed = append(append(t.hashed, place...), 0)
 	t.hashed = append(t.hashed, t.principal...)
-	return t.visits.first(pane, hash(t.hashed))
+	return t.memory.first(pane, hash(t.hashed))
 }
 
 func (t *Task) ignored(e *cloudtrail.Event) string {
@@ -335,12 +339,13 @@ func (t *Task) ignored(e *cloudtrail.Event) string {
 }
 
 func (t *Task) firstSighting(e *cloudtrail.Event, pane int64, place *geo.Place) bool {
-	t.hashed = append(t.hashed[:0], t.principal...)
+	t.hashed = append(t.hashed[:0], 0, byte(t.quiet(e))) // no outcome is zero: it is no visit
+	t.hashed = append(t.hashed, t.principal...)
 	t.hashed = append(append(t.hashed, 0), place.Name...)
 	t.hashed = append(append(t.hashed, 0), place.Network...)
 	t.hashed = append(append(t.hashed, 0), t.clients.name(e.UserAgent)...)
 	t.hashed = append(append(t.hashed, 0), longTerm(e.UserIdentity.AccessKeyID)...)
-	return t.seen.first(pane, hash(t.hashed))
+	return t.memory.first(pane, hash(t.hashed))
 }
 
 // longTerm is a key that belongs to a user; those of sessions change with every session.

@@ -111,7 +111,7 @@ func newRouter(t *testing.T, cfg Config) router {
 		t.Fatal(err)
 	}
 	r := router{t: t, stats: NewStats()}
-	if r.task, err = NewTask(cfg, locator, func() time.Time { return noon }, 0, r.stats); err != nil {
+	if r.task, err = NewTask(cfg, nil, locator, func() time.Time { return noon }, 0, r.stats); err != nil {
 		t.Fatal(err)
 	}
 	return r

@@ -1,15 +1,60 @@
 package route
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+	"slices"
+	"sync"
+)
 
-// told remembers, pane by pane, which presences were written already. It may forget at any time, for a repeat changes
-// nothing downstream; what it must never do is claim a presence that was not told.
+// Memory remembers which presences were told. It may forget at any time, for a repeat changes nothing downstream; what it must
+// never do is claim a presence that was not told. So it belongs to tasks whose records are committed together, all of them or none:
+// what one of them told the others need not tell again, and after an abort it must forget. It is safe for concurrent use.
 //
 // Presences are kept as 64-bit hashes: at a million presences the odds that any two collide, and a visit goes untold, are
 // one in 37 million. The seed is drawn when the process starts: an intruder who knew it could choose names whose presences pass for
 // some that were told.
+type Memory struct{ parts [memoryParts]part }
+
+// memoryParts is how many parts there are, each with a lock: so many that tasks seldom meet at one.
+const memoryParts = 64
+
+type part struct {
+	mu sync.Mutex
+	told
+	_ [64]byte // the locks of two parts share no cache line
+}
+
+// NewMemory makes a memory of so many presences, at about 20 bytes each.
+func NewMemory(entries int) *Memory {
+	m := new(Memory)
+	for i := range m.parts {
+		m.parts[i].limit = max(1, entries/memoryParts)
+	}
+	return m
+}
+
+// Forget forgets everything.
+func (m *Memory) Forget() {
+	for i := range m.parts {
+		p := &m.parts[i]
+		p.mu.Lock()
+		p.told = told{limit: p.limit}
+		p.mu.Unlock()
+	}
+}
+
+// first says whether this presence is told for the first time, and remembers it.
+func (m *Memory) first(at int64, h uint64) bool {
+	p := &m.parts[h>>58]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.first(at, h)
+}
+
+// told is a part of a memory, pane by pane.
 type told struct {
 	panes []*pane // newest first
+	made  int     // panes so far
 	size  int
 	limit int
 }
@@ -18,13 +63,14 @@ type told struct {
 // cache line, rarely two. Zero is a free slot.
 type pane struct {
 	at    int64
+	asked int // what made was when it was last asked for
 	slots []uint64
 	size  int
 }
 
-// keepPanes is how many panes back from the newest are remembered: CloudTrail delivers within 15 minutes, so with hourly
-// panes nearly all repeats fall into two.
-const keepPanes = 3
+// keepPanes is the most panes that are remembered. CloudTrail delivers within 15 minutes, so with hourly panes nearly all repeats
+// fall into two; a raw partition that lags behind the others has two of its own.
+const keepPanes = 8
 
 const fewestSlots = 64
 
@@ -33,26 +79,18 @@ var seed = maphash.MakeSeed()
 // hash is never zero.
 func hash(b []byte) uint64 { return max(maphash.Bytes(seed, b), 1) }
 
-func newTold(limit int) *told { return &told{limit: limit} }
-
-// first says whether this presence is told for the first time, and remembers it.
 func (t *told) first(at int64, h uint64) bool {
 	i := 0
 	for i < len(t.panes) && t.panes[i].at > at {
 		i++
 	}
 	if i == len(t.panes) || t.panes[i].at != at {
-		if i == keepPanes {
-			return true // older than all that is kept: told, not remembered
-		}
-		t.panes = append(t.panes, nil)
-		copy(t.panes[i+1:], t.panes[i:])
-		t.panes[i] = &pane{at: at, slots: make([]uint64, fewestSlots)}
-		if len(t.panes) > keepPanes {
-			t.drop()
-		}
+		t.make(at)
+		i = slices.IndexFunc(t.panes, func(p *pane) bool { return p.at == at })
 	}
-	if !t.panes[i].add(h) {
+	p := t.panes[i]
+	p.asked = t.made
+	if !p.add(h) {
 		return false
 	}
 	if t.size++; t.size > t.limit {
@@ -61,12 +99,36 @@ func (t *told) first(at int64, h uint64) bool {
 	return true
 }
 
-// drop forgets the oldest pane.
+// make makes room for a pane. Those that nobody asked for since the one before was made have passed, and are forgotten.
+func (t *told) make(at int64) {
+	t.made++
+	t.panes = slices.DeleteFunc(t.panes, func(p *pane) bool {
+		passed := p.asked < t.made-1
+		if passed {
+			t.size -= p.size
+		}
+		return passed
+	})
+	if len(t.panes) == keepPanes {
+		t.drop()
+	}
+	i := slices.IndexFunc(t.panes, func(p *pane) bool { return p.at < at })
+	if i < 0 {
+		i = len(t.panes)
+	}
+	t.panes = slices.Insert(t.panes, i, &pane{at: at, slots: make([]uint64, fewestSlots)})
+}
+
+// drop forgets the pane that was not asked for the longest, the oldest of several.
 func (t *told) drop() {
-	last := len(t.panes) - 1
+	last := 0
+	for i, p := range t.panes {
+		if p.asked <= t.panes[last].asked {
+			last = i
+		}
+	}
 	t.size -= t.panes[last].size
-	t.panes[last] = nil
-	t.panes = t.panes[:last]
+	t.panes = slices.Delete(t.panes, last, last+1)
 }
 
 // add says whether h was not there yet.

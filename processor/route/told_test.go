@@ -4,14 +4,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/farcall/farcall/topics"
 )
 
-// TestToldClaimsNothing: whatever is forgotten, nothing passes for told that was not; and with room for all of them, the presences of
-// the newest panes are told once.
+// TestToldClaimsNothing: whatever is forgotten, nothing passes for told that was not; and with room for all of them, presences of the
+// panes that are asked for all the time are told once.
 func TestToldClaimsNothing(t *testing.T) {
 	type presence struct {
 		pane int64
@@ -19,19 +20,15 @@ func TestToldClaimsNothing(t *testing.T) {
 	}
 	rapid.Check(t, func(rt *rapid.T) {
 		limit := rapid.SampledFrom([]int{1, 10, 100, 1 << 20}).Draw(rt, "limit")
-		memory, was := newTold(limit), map[presence]bool{}
-		var panes []int64 // that came, newest first
+		panes := rapid.SampledFrom([]int64{2, 20}).Draw(rt, "panes")
+		memory, was := told{limit: limit}, map[presence]bool{}
 		for range rapid.IntRange(1, 2000).Draw(rt, "presences") {
-			p := presence{rapid.Int64Range(0, 5).Draw(rt, "pane") * 3600, rapid.Uint64Range(1, 400).Draw(rt, "hash") << rapid.IntRange(0, 55).Draw(rt, "shift")}
+			p := presence{rapid.Int64Range(1, panes).Draw(rt, "pane") * 3600, rapid.Uint64Range(1, 400).Draw(rt, "hash") << rapid.IntRange(0, 55).Draw(rt, "shift")}
 			first := memory.first(p.pane, p.hash)
 			if !first && !was[p] {
 				rt.Fatalf("%v passes for told", p)
 			}
-			if !slices.Contains(panes, p.pane) {
-				panes = append(panes, p.pane)
-				slices.SortFunc(panes, func(a, b int64) int { return int(b - a) })
-			}
-			if first && was[p] && limit == 1<<20 && slices.Index(panes, p.pane) < keepPanes {
+			if first && was[p] && limit == 1<<20 && panes == 2 {
 				rt.Fatalf("%v is told twice", p)
 			}
 			was[p] = true
@@ -42,8 +39,58 @@ func TestToldClaimsNothing(t *testing.T) {
 			if size != memory.size || size > limit || len(memory.panes) > keepPanes {
 				rt.Fatalf("%d presences in %d panes, counted %d, at most %d", size, len(memory.panes), memory.size, limit)
 			}
+			if !slices.IsSortedFunc(memory.panes, func(a, b *pane) int { return int(b.at - a.at) }) {
+				rt.Fatal("the panes are out of order")
+			}
 		}
 	})
+}
+
+// TestToldOfLaggard: a raw partition that is days behind the others is told once, too, and its panes go when they have passed.
+func TestToldOfLaggard(t *testing.T) {
+	memory := NewMemory(1 << 20)
+	times := 0
+	for hour := range int64(100) {
+		for _, at := range []int64{1000 + hour, hour} {
+			for call := range uint64(3000) {
+				if memory.first(at*3600, hash([]byte{byte(call), byte(call % 256 >> 3), byte(at)})) {
+					times++
+				}
+			}
+		}
+	}
+	if want := 2 * 100 * 256; times != want {
+		t.Errorf("told %d times, want %d", times, want)
+	}
+	for i := range memory.parts {
+		if n := len(memory.parts[i].panes); n > 4 {
+			t.Fatalf("part %d remembers %d panes", i, n)
+		}
+	}
+}
+
+// TestSharedMemory: what one of two tasks told the other does not tell, until the memory they share forgets.
+func TestSharedMemory(t *testing.T) {
+	a := newRouter(t, DefaultConfig())
+	b := newRouter(t, DefaultConfig())
+	b.task.memory = a.task.memory
+	told := func(r router, want int, e event) {
+		t.Helper()
+		if out := r.tell(e); len(out.visits) != want || len(out.presences) != want || len(out.sightings) != want {
+			t.Errorf("told %d visits, %d presences, %d sightings, want %d of each", len(out.visits), len(out.presences), len(out.sightings), want)
+		}
+	}
+	told(a, 1, event{})
+	told(b, 0, event{})
+	told(b, 1, event{user: "bob"})
+	told(a, 0, event{user: "bob"})
+	b.task.horizon = noon.Add(3 * time.Hour).UnixMilli()
+	told(b, 1, event{user: "carol"}) // late there
+	told(a, 1, event{user: "carol"}) // and not here: it may wake somebody
+	a.task.memory.Forget()
+	told(b, 0, event{user: "carol"}) // b itself remembers
+	told(newRouter(t, DefaultConfig()), 1, event{user: "bob"})
+	told(a, 0, event{user: "bob"})
 }
 
 // TestRulesAreAskedOfRepeats: a call that repeats what was told may still be one to ignore, by its address or its category.

@@ -364,7 +364,7 @@ type shard struct {
 }
 
 func (s *shard) run(ctx context.Context, files []file, turn chan struct{}, progress func(int64)) (err error) {
-	task, err := route.NewTask(s.o.Route, s.o.Locator, s.o.Now, 0, s.stats)
+	task, err := route.NewTask(s.o.Route, nil, s.o.Locator, s.o.Now, 0, s.stats)
 	if err != nil {
 		return err
 	}

@@ -45,9 +45,10 @@ func (s Stages) Build() []Stage {
 func (s Stages) route() Stage {
 	return Stage{
 		Name: "route", Inputs: s.Raw, Positions: s.Names.Positions, Start: s.Start, OutOfRange: s.OutOfRange, Recycle: true,
+		Share: func() Shared { return route.NewMemory(s.Route.MemoryEntries) },
 		Open: func(i TaskInfo) (Task, error) {
 			stats := route.NewStats()
-			t, err := route.NewTask(s.Route, s.Locator, s.Now, i.StreamTime, stats)
+			t, err := route.NewTask(s.Route, i.Shared.(*route.Memory), s.Locator, s.Now, i.StreamTime, stats)
 			return &routeTask{Task: t, s: s, topic: i.Topic, stats: stats, told: *route.NewStats()}, err
 		},
 	}

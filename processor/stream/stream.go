@@ -43,6 +43,8 @@ type Stage struct {
 	Partitions int32
 	// Recycle says that tasks keep nothing of a record that they have processed, its topic's name aside: its memory is used again.
 	Recycle bool
+	// Share, if set, makes what the tasks of one worker share: their records are committed together.
+	Share func() Shared
 	// Open makes the task of one partition.
 	Open func(TaskInfo) (Task, error)
 }
@@ -74,9 +76,15 @@ type TaskInfo struct {
 	Partition int32
 	// View is the partition's rows; nil for a stage without changelog.
 	View state.View
+	// Shared is what the stage's Share made for the worker, nil without one.
+	Shared Shared
 	// StreamTime is the newest event time that committed input held, Unix milliseconds, 0 for none.
 	StreamTime int64
 }
+
+// Shared is what tasks of one worker share. It may hold nothing that could not be lost: after a transaction that aborted it is told to
+// forget.
+type Shared interface{ Forget() }
 
 // Task processes the records of one partition, in order, on one goroutine at a time. After an abort it is dropped and made
 // anew from rolled-back state, so it needs no undo.

@@ -338,7 +338,7 @@ func (t *partitionTask) checkPosition(ctx context.Context) error {
 
 // rebuild makes the stage's task anew from committed state.
 func (t *partitionTask) rebuild() error {
-	info := TaskInfo{Topic: t.topic, Partition: t.id, StreamTime: t.horizon}
+	info := TaskInfo{Topic: t.topic, Partition: t.id, StreamTime: t.horizon, Shared: t.w.shared}
 	if t.store != nil {
 		t.store.Rollback()
 		info.View = t.store

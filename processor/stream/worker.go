@@ -59,6 +59,7 @@ type worker struct {
 	lastCommit time.Time
 	lastIdle   time.Time
 	lastFlush  time.Time
+	shared     Shared
 }
 
 type source struct {
@@ -500,6 +501,9 @@ func (w *worker) session(ctx context.Context) (err error) {
 	w.forget()
 	w.tasks = map[partition]*partitionTask{}
 	w.inTxn = false
+	if w.stage.Share != nil {
+		w.shared = w.stage.Share()
+	}
 	alive, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
 	if w.sess, err = w.client(alive); err != nil {
@@ -953,6 +957,9 @@ func (w *worker) end(try kgo.TransactionEndTry) error {
 	if !committed {
 		w.o.Metrics.Transactions.WithLabelValues(w.stage.Name, "aborted").Inc()
 		w.rewound = true
+		if w.shared != nil {
+			w.shared.Forget()
+		}
 		for _, t := range w.tasks {
 			if t.skipped != nil {
 				return fmt.Errorf("%w: the transaction that skips a batch of %s aborted", errRestart, t.partition)
