@@ -80,7 +80,7 @@ func TestSize(t *testing.T) {
 	near("markers", z.markers, (2*65+8+32+1*33+32+1*9)/.5)
 	near("processes", z.processes(), 2)
 	near("rows", z.rows, 20*360)
-	near("remembered", z.remembered, 100_000*3600*.1/8)
+	near("remembered", z.remembered, 100_000*3600*(.1+2*.02)/2)
 	// 0.5 core / (0.1 visits · 10 µs) / 0.5 of them
 	text := breaks(c, s)
 	if first := "1. At 1,000,000 events/s: the worker of detect that has the method"; !strings.HasPrefix(text, first) {

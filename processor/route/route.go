@@ -33,7 +33,7 @@ type Config struct {
 
 // DefaultConfig are the settings for most.
 func DefaultConfig() Config {
-	return Config{Pane: time.Hour, Skew: 5 * time.Minute, Late: time.Hour, Scope: "organisation", Limits: cloudtrail.DefaultLimits(), Pulses: true, MemoryEntries: 1 << 21}
+	return Config{Pane: time.Hour, Skew: 5 * time.Minute, Late: time.Hour, Scope: "organisation", Limits: cloudtrail.DefaultLimits(), Pulses: true, MemoryEntries: 1 << 20}
 }
 
 // Raw is one raw record.
