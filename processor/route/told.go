@@ -99,16 +99,9 @@ func (t *told) first(at int64, h uint64) bool {
 	return true
 }
 
-// make makes room for a pane. Those that nobody asked for since the one before was made have passed, and are forgotten.
+// make makes room for a pane.
 func (t *told) make(at int64) {
 	t.made++
-	t.panes = slices.DeleteFunc(t.panes, func(p *pane) bool {
-		passed := p.asked < t.made-1
-		if passed {
-			t.size -= p.size
-		}
-		return passed
-	})
 	if len(t.panes) == keepPanes {
 		t.drop()
 	}
@@ -119,11 +112,12 @@ func (t *told) make(at int64) {
 	t.panes = slices.Insert(t.panes, i, &pane{at: at, slots: make([]uint64, fewestSlots)})
 }
 
-// drop forgets the pane that was not asked for the longest, the oldest of several.
+// drop forgets the pane that was not asked for the longest, the oldest of several; none of the two newest, which history that is
+// brought in would push out, if there is another.
 func (t *told) drop() {
-	last := 0
+	last := min(2, len(t.panes)-1)
 	for i, p := range t.panes {
-		if p.asked <= t.panes[last].asked {
+		if i > last && p.asked <= t.panes[last].asked {
 			last = i
 		}
 	}

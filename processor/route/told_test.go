@@ -1,6 +1,7 @@
 package route
 
 import (
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -46,7 +47,8 @@ func TestToldClaimsNothing(t *testing.T) {
 	})
 }
 
-// TestToldOfLaggard: a raw partition that is days behind the others is told once, too, and its panes go when they have passed.
+// TestToldOfLaggard: a raw partition that is days behind the others is told once, too, and so are live events beside history that comes
+// in no order.
 func TestToldOfLaggard(t *testing.T) {
 	memory := NewMemory(1 << 20)
 	times := 0
@@ -62,10 +64,16 @@ func TestToldOfLaggard(t *testing.T) {
 	if want := 2 * 100 * 256; times != want {
 		t.Errorf("told %d times, want %d", times, want)
 	}
-	for i := range memory.parts {
-		if n := len(memory.parts[i].panes); n > 4 {
-			t.Fatalf("part %d remembers %d panes", i, n)
+	rng := rand.New(rand.NewPCG(1, 2))
+	times = 0
+	for call := range uint64(100_000) {
+		memory.first(rng.Int64N(900)*3600, rng.Uint64())
+		if memory.first(2000*3600+int64(call/50_000)*3600, hash([]byte{byte(call)})) {
+			times++
 		}
+	}
+	if want := 2 * 256; times != want {
+		t.Errorf("beside history %d live presences were told, want %d", times, want)
 	}
 }
 
