@@ -16,17 +16,27 @@ import (
 // The cooperative protocol moves a partition in two rounds: its old owner gives it up, and joins again for it to be given to the
 // new one. An old owner that dies between the two comes back under the name of its static membership, gets its assignment of the
 // first round without a rebalance, and never joins for the second. The partition would wait for whatever rebalances the group next.
+//
+// All that begins with an assignment, so it looks often for a session timeout after each, and seldom from then on.
 func (w *worker) watchOwners(ctx context.Context, cl *kgo.Client) {
 	adm := kadm.NewClient(cl)
-	every := w.o.SessionTimeout / 2
-	wait := every
+	often, seldom := w.o.SessionTimeout/10, w.o.SessionTimeout/2
+	wait := often
 	var before []partition
+	var patience time.Duration // between looks that did not help
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait):
 		}
+		w.mu.Lock()
+		since := time.Since(w.ownedAt)
+		w.mu.Unlock()
+		if wait = seldom; since < w.o.SessionTimeout {
+			wait = often
+		}
+		wait = max(wait, patience)
 		now, err := w.unowned(ctx, adm)
 		if err != nil {
 			w.log.Debug("the group was not asked for partitions without an owner", "err", err)
@@ -36,11 +46,12 @@ func (w *worker) watchOwners(ctx context.Context, cl *kgo.Client) {
 		if stuck := slices.DeleteFunc(slices.Clone(now), func(p partition) bool { return !slices.Contains(before, p) }); len(stuck) > 0 {
 			w.log.Warn("partitions have no owner: the group rebalances", "partitions", names(stuck))
 			cl.ForceRebalance()
-			before, wait = nil, min(2*wait, 10*time.Minute)
+			before, patience = nil, min(max(2*patience, seldom), 10*time.Minute)
+			wait = patience
 			continue
 		}
 		if before = now; len(now) == 0 {
-			wait = every
+			patience = 0
 		}
 	}
 }

@@ -40,6 +40,7 @@ type worker struct {
 	// Group callbacks run on the client's goroutines and only record what the group wants; settle acts on it.
 	mu       sync.Mutex
 	owned    map[partition]bool // by the assignor's latest word; nil before the first
+	ownedAt  time.Time          // of that word
 	up       map[partition]bool // those whose tasks run
 	arrivals map[partition]committedOffset
 	fetched  map[partition]committedOffset
@@ -188,7 +189,7 @@ func (b balancer) ParseSyncAssignment(assignment []byte) (map[string][]int32, er
 		}
 	}
 	b.w.mu.Lock()
-	b.w.owned = owned
+	b.w.owned, b.w.ownedAt = owned, time.Now()
 	b.w.mu.Unlock()
 	b.w.wake()
 	return m, nil
