@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -75,6 +77,7 @@ func (d *driver) inject(f fault, n, total int) error {
 		return nil
 	case "brokers-all":
 		since := time.Now()
+		logs := d.brokerLogs()
 		for n := 1; n <= brokers; n++ {
 			if err := d.cluster.Kill(n); err != nil {
 				return err
@@ -83,10 +86,58 @@ func (d *driver) inject(f fault, n, total int) error {
 		if err := d.cluster.RestartAll(); err != nil {
 			return err
 		}
+		mended := make(chan error, 1)
+		healed, done := context.WithCancel(d.ctx)
+		go func() { mended <- d.mendCoordinators(healed, logs) }()
 		d.heal(f.kind, since, d.probe())
-		return d.inSync()
+		done()
+		return errors.Join(<-mended, d.inSync())
 	}
 	return fmt.Errorf("no such fault: %s", f.kind)
+}
+
+// outOfSync is what a broker says of a coordinator that came back without part of its log, after which it answers with old offsets, or
+// its group can't be joined at all, until the broker is restarted.
+const outOfSync = "out of sync with the underlying log"
+
+// brokerLogs are the sizes of the brokers' logs.
+func (d *driver) brokerLogs() (sizes [brokers]int64) {
+	for n := range sizes {
+		if i, err := os.Stat(d.brokerLog(n + 1)); err == nil {
+			sizes[n] = i.Size()
+		}
+	}
+	return sizes
+}
+
+func (d *driver) brokerLog(n int) string {
+	return filepath.Join(d.cluster.Dir(), fmt.Sprintf("node-%d", n), "server.log")
+}
+
+// mendCoordinators does what the runbook tells an operator: a broker that says that a coordinator is out of sync is restarted. It
+// reads the brokers' logs from the sizes on that are given, until ctx ends.
+func (d *driver) mendCoordinators(ctx context.Context, from [brokers]int64) error {
+	for {
+		for n := range from {
+			b, err := os.ReadFile(d.brokerLog(n + 1))
+			if err != nil || int64(len(b)) < from[n] || !bytes.Contains(b[from[n]:], []byte(outOfSync)) {
+				continue
+			}
+			d.logf("  broker %d says that a coordinator is %s: it is restarted, as the runbook has it", n+1, outOfSync)
+			d.mu.Lock()
+			d.mended++
+			d.mu.Unlock()
+			if err := d.cluster.Restart(n + 1); err != nil {
+				return err
+			}
+			from[n] = int64(len(b))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
 }
 
 // stop ends a process; startAgain brings one back. The supervisor looks the other way meanwhile.

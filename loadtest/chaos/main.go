@@ -162,6 +162,7 @@ type driver struct {
 	mu         sync.Mutex
 	injected   map[string]int
 	takeovers  map[string][]time.Duration
+	mended     int // coordinators that needed their broker restarted
 	violations []string
 }
 
@@ -420,6 +421,9 @@ func (d *driver) report(p plan, v *verdict) {
 		fmt.Fprintf(w, "  %5.1f s  %5.1f s  %4d  %s\n", median(ds).Seconds(), slices.Max(ds).Seconds(), len(ds), what)
 	}
 	fmt.Fprintf(w, "%d raw records, %d incidents in %d alert records, %d rows, %d dead letters\n", p.produced, v.incidents, v.alerts, v.rows, v.letters)
+	if d.mended > 0 {
+		fmt.Fprintf(w, "%d times a broker's coordinator was %s, and the broker was restarted\n", d.mended, outOfSync)
+	}
 	if n := d.forgotten(); n > 0 {
 		fmt.Fprintf(w, "%d times a partition's group answered with older offsets than were committed, and farcall went on where it had come to\n", n)
 	}
