@@ -67,7 +67,9 @@ type told struct {
 	letters   []string                // reason and coordinates
 	sightings map[string]bool         // principal, place and pane
 	visits    map[string]topics.Visit // by what and coordinates: what would be told of each event, if it is
-	first     map[string][]string     // by presence: its first event in each partition, of which one was certainly told
+	// first are, by presence, its first events in each partition, of which one was certainly told. Of any method it may be another event:
+	// whoever tells a visit first asks for that one next, and another partition may come between the two.
+	first map[string][]string
 }
 
 // spot names what may be told of an event: a visit of its method, or one of all methods together.
@@ -110,7 +112,7 @@ func expected(sent [][]raw) told {
 			for _, method := range []string{p.method, topics.AnyMethod} {
 				v.Method, p.method = method, method
 				w.visits[spot(&v)] = v
-				if k := fmt.Sprint(p, r.denied, v.Quiet); !seen[k] {
+				if k := fmt.Sprint(p, r.denied, v.Quiet); !seen[k] || method == topics.AnyMethod {
 					seen[k] = true
 					w.first[k] = append(w.first[k], spot(&v))
 				}

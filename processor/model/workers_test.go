@@ -552,6 +552,7 @@ func (w *world) compare() {
 	slices.Sort(letters)
 	w.differ("dead letters", want.letters, letters)
 	told, retractions := map[string]bool{}, []string(nil)
+	var all []string // told, for people
 	for _, rs := range visits {
 		for _, r := range rs {
 			switch topics.KindOf(r.Value) {
@@ -567,6 +568,7 @@ func (w *world) compare() {
 				return
 			}
 			at := spot(&v)
+			all = append(all, fmt.Sprintf("%s/%d offset %d: %s %s %s %d %s %s", r.Topic, r.Partition, r.Offset, at, v.Method, v.Principal, v.Pane, v.Outcome, v.Quiet))
 			if told[at] {
 				w.fail("the visit of %s was told twice", at)
 			}
@@ -576,7 +578,7 @@ func (w *world) compare() {
 	}
 	for presence, spots := range want.first {
 		if !slices.ContainsFunc(spots, func(at string) bool { return told[at] }) {
-			w.fail("the presence %s was not told, of %v", presence, spots)
+			w.fail("the presence %s was not told, of %v; told were\n%s", presence, spots, strings.Join(all, "\n"))
 		}
 	}
 	sightings, anomalies, alerts := map[string]bool{}, []string(nil), []string(nil)
