@@ -561,7 +561,7 @@ func (w *worker) turn(ctx context.Context) error {
 		return err
 	}
 	for p, t := range w.tasks {
-		if t.foreign && t.at() == running {
+		if t.at() == running && t.foreign { // in this order: until it runs, the task is its own
 			gone = append(gone, p)
 		}
 	}
