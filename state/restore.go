@@ -251,12 +251,13 @@ func (r Restore) fetch(ctx context.Context, leader *kgo.Broker, id TopicID, next
 		return fetched{}, err
 	case resp.ErrorCode != 0:
 		return fetched{}, kerr.ErrorForCode(resp.ErrorCode)
-	case resp.ThrottleMillis != 0: // and so said nothing
-		return fetched{}, kerr.ThrottlingQuotaExceeded
 	case len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1:
 		return fetched{}, fmt.Errorf("the broker answered for %d topics", len(resp.Topics))
 	}
 	got := &resp.Topics[0].Partitions[0]
+	if resp.ThrottleMillis != 0 && len(got.RecordBatches) == 0 { // that proves nothing
+		return fetched{}, kerr.ThrottlingQuotaExceeded
+	}
 	fp, after := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
 		KeepControlRecords: true, Offset: next, IsolationLevel: kgo.ReadCommitted(), Topic: r.Topic, Partition: r.Partition,
 	}, got, kgo.DefaultDecompressor(), nil)
