@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/farcall/farcall/loadtest/peers"
+	"github.com/farcall/farcall/loadtest/kafka"
 	"github.com/farcall/farcall/topics"
 )
 
@@ -100,14 +100,11 @@ func (b *bench) install(ctx context.Context, raw string, settings map[string]str
 	b.installed++
 	i := &installation{b: b, prefix: fmt.Sprint("farcall", b.installed)}
 	i.names = topics.NamesFor(i.prefix)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := kafka.FreePorts(1)
 	if err != nil {
 		return nil, err
 	}
-	i.console = l.Addr().String()
-	if err := l.Close(); err != nil {
-		return nil, err
-	}
+	i.console = fmt.Sprint("127.0.0.1:", ports[0])
 	i.env = map[string]string{
 		"FARCALL_KAFKA_BROKERS": strings.Join(b.brokers, ","), "FARCALL_TOPICS_PREFIX": i.prefix, "FARCALL_TOPICS_RAW": raw,
 		"FARCALL_TOPICS_REPLICATION": "1",

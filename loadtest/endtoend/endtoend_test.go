@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -86,14 +85,11 @@ func (s *syncBuffer) String() string {
 
 func newInstallation(t *testing.T, c *kafka.Cluster, prefix string) *installation {
 	i := &installation{t: t, brokers: strings.Join(c.Brokers(), ","), prefix: prefix, dir: t.TempDir(), log: &syncBuffer{}}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := kafka.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	i.console = l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	i.console = fmt.Sprint("127.0.0.1:", ports[0])
 	t.Cleanup(func() {
 		if i.cmd != nil {
 			i.end(syscall.SIGKILL)

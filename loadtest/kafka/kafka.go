@@ -164,7 +164,7 @@ func launch(ctx context.Context, dist distribution, o Options, clientPort int, d
 // startAll gives the nodes ports, writes their settings, formats new storage, starts them all, because controllers need
 // a majority to elect their leader, and waits until each answers.
 func (c *Cluster) startAll(ctx context.Context, clientPort int) error {
-	ports, err := freePorts(2 * c.opts.Nodes)
+	ports, err := FreePorts(2 * c.opts.Nodes)
 	if err != nil {
 		return err
 	}

@@ -287,7 +287,7 @@ func TestEnd(t *testing.T) {
 }
 
 func TestFreePorts(t *testing.T) {
-	ports, err := freePorts(6)
+	ports, err := FreePorts(6)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,13 +14,14 @@ const (
 	portTries = 1000
 )
 
-// freePorts finds n different ports of 127.0.0.1 on which nobody listens now. The broker binds them a second later, so
-// that a start must be ready to lose one.
+// FreePorts finds n different ports of 127.0.0.1 on which nobody listens now. They are bound a second later, so that a
+// start must be ready to lose one.
 //
 // They lie outside the range from which the kernel serves outgoing connections. Within it, a client that calls a node
 // which is down would sooner or later be given the very port that it calls, and be connected to itself: it would talk
-// to nobody, and the node could not come back.
-func freePorts(n int) ([]int, error) {
+// to nobody, and the node could not come back; and a connection that is closed holds its port for a minute, so that a server which
+// starts a little later finds it in use.
+func FreePorts(n int) ([]int, error) {
 	from, to := portRange()
 	var ports []int
 	for range portTries {

@@ -21,7 +21,6 @@ import (
 	"log"
 	"math"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -94,14 +93,11 @@ func run(ctx context.Context, rows, partitions int, load time.Duration, binary s
 		return err
 	}
 	defer func() { err = errors.Join(err, cluster.Stop()) }()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := kafka.FreePorts(1)
 	if err != nil {
 		return err
 	}
-	b.console = l.Addr().String()
-	if err := l.Close(); err != nil {
-		return err
-	}
+	b.console = fmt.Sprint("127.0.0.1:", ports[0])
 	b.env = append(os.Environ(), "FARCALL_KAFKA_BROKERS="+strings.Join(cluster.Brokers(), ","), "FARCALL_TOPICS_PREFIX="+prefix, fmt.Sprint("FARCALL_TOPICS_PARTITIONS=", partitions),
 		"FARCALL_STATE_DIR="+b.state(), "FARCALL_CONSOLE_LISTEN="+b.console, "FARCALL_LOG_LEVEL=info", "FARCALL_TOPICS_REPLICATION=1", "FARCALL_TOPICS_RAW="+raw)
 	if b.cl, err = kgo.NewClient(kgo.SeedBrokers(cluster.Brokers()...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID("recovery-rows"),
