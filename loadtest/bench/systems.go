@@ -14,8 +14,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/farcall/farcall/loadtest/peers"
 	"github.com/farcall/farcall/loadtest/kafka"
+	"github.com/farcall/farcall/loadtest/peers"
 	"github.com/farcall/farcall/topics"
 )
 
