@@ -17,17 +17,24 @@ type commit struct {
 	metadata *string
 }
 
+// producer is one incarnation of a transactional id: what a zombie says of its transaction says nothing of its successor's.
+type producer struct {
+	transactionalID string
+	id              int64
+	epoch           int16
+}
+
 // coordinator stands before that of the embedded broker. It can forget the latest commits of a group, and then answers with an
 // older state of it, and what is committed from then on, until it remembers.
 type coordinator struct {
-	named   map[[16]byte]string                   // topics by id
-	pending map[string]map[string]map[seat]commit // of transactions: transactional id, group
-	history map[string][]map[seat]commit          // of groups, oldest first
-	stale   map[string]map[seat]commit            // what groups that it forgot commits of are said to be at
+	named   map[[16]byte]string                     // topics by id
+	pending map[producer]map[string]map[seat]commit // of transactions, by group
+	history map[string][]map[seat]commit            // of groups, oldest first
+	stale   map[string]map[seat]commit              // what groups that it forgot commits of are said to be at
 }
 
 func newCoordinator() *coordinator {
-	return &coordinator{named: map[[16]byte]string{}, pending: map[string]map[string]map[seat]commit{}, history: map[string][]map[seat]commit{}, stale: map[string]map[seat]commit{}}
+	return &coordinator{named: map[[16]byte]string{}, pending: map[producer]map[string]map[seat]commit{}, history: map[string][]map[seat]commit{}, stale: map[string]map[seat]commit{}}
 }
 
 func (c *coordinator) seat(topic string, id [16]byte, partition int32) seat {
@@ -38,11 +45,12 @@ func (c *coordinator) seat(topic string, id [16]byte, partition int32) seat {
 }
 
 func (c *coordinator) commit(r *kmsg.TxnOffsetCommitRequest) {
-	if c.pending[r.TransactionalID] == nil {
-		c.pending[r.TransactionalID] = map[string]map[seat]commit{}
+	by := producer{r.TransactionalID, r.ProducerID, r.ProducerEpoch}
+	if c.pending[by] == nil {
+		c.pending[by] = map[string]map[seat]commit{}
 	}
 	at := map[seat]commit{}
-	c.pending[r.TransactionalID][r.Group] = at
+	c.pending[by][r.Group] = at
 	for _, t := range r.Topics {
 		for _, p := range t.Partitions {
 			at[c.seat(t.Topic, t.TopicID, p.Partition)] = commit{p.Offset, p.Metadata}
@@ -50,10 +58,15 @@ func (c *coordinator) commit(r *kmsg.TxnOffsetCommitRequest) {
 	}
 }
 
+// supersede is the beginning of another incarnation: whatever was open under the transactional id is aborted.
+func (c *coordinator) supersede(transactionalID string) {
+	maps.DeleteFunc(c.pending, func(by producer, _ map[string]map[seat]commit) bool { return by.transactionalID == transactionalID })
+}
+
 // end is the end of a transaction.
-func (c *coordinator) end(id string, committed bool) {
-	pending := c.pending[id]
-	delete(c.pending, id)
+func (c *coordinator) end(by producer, committed bool) {
+	pending := c.pending[by]
+	delete(c.pending, by)
 	if !committed {
 		return
 	}
