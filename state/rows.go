@@ -111,24 +111,26 @@ func (c *Cell) known(hash uint64) (o topics.Outcome) {
 	return o
 }
 
-func (c *Cell) add(hash uint64, o topics.Outcome) {
+// add returns who was spelled out until now, if the cell only counts from now on.
+func (c *Cell) add(hash uint64, o topics.Outcome) (spilled []uint64) {
 	if c.allowed == nil {
 		i, found := c.search(hash)
 		switch {
 		case found:
 			c.exact[i] |= uint64(o)
-			return
+			return nil
 		case len(c.exact) < exactLimit:
 			c.exact = slices.Insert(c.exact, i, hash|uint64(o))
-			return
+			return nil
 		}
 		c.allowed, c.denied = new(counter), new(counter)
 		for _, h := range c.exact {
 			c.put(h, topics.Outcome(h&3))
 		}
-		c.exact = nil
+		spilled, c.exact = c.exact, nil
 	}
 	c.put(hash, o)
+	return spilled
 }
 
 func (c *Cell) put(hash uint64, o topics.Outcome) {
@@ -173,17 +175,19 @@ func (r *PaneRow) Known(place string, hash uint64) topics.Outcome {
 	return 0
 }
 
-// Add unites a presence with the row. place is kept.
-func (r *PaneRow) Add(place string, hash uint64, o topics.Outcome) {
+// Add unites a presence with the row. place is kept. It returns whom the place spelled out until now, as Cell.Exact does, if from now
+// on it only counts.
+func (r *PaneRow) Add(place string, hash uint64, o topics.Outcome) (spilled []uint64) {
 	i, found := r.find(place)
 	if !found {
 		r.Cells = slices.Insert(r.Cells, i, Cell{Place: place})
 	}
 	c := &r.Cells[i]
 	if c.known(hash)|o != c.known(hash) {
-		c.add(hash, o)
+		spilled = c.add(hash, o)
 		c.dirty = true
 	}
+	return spilled
 }
 
 // Retract takes a presence out of the row and stages what it takes to store it anew: ok is false if the place only counts, so that

@@ -191,14 +191,13 @@ func (t *Task) learn(w *window, row *state.PaneRow, v *topics.Visit, hash uint64
 	w.rows[v.Pane] = row
 	place := t.intern([]byte(v.Place))
 	summed := v.Pane > w.end-t.span && v.Pane <= w.end
-	if summed {
-		if c := row.Cell(place); c != nil {
-			w.add(c, -1)
-		}
+	before := int64(0)
+	if c := row.Cell(place); c != nil {
+		before = c.Visits()
 	}
-	row.Add(place, hash, v.Outcome)
+	spilled := row.Add(place, hash, v.Outcome)
 	if summed {
-		w.add(row.Cell(place), 1)
+		w.grow(row.Cell(place), before, hash, gained, spilled)
 	}
 	if gained&topics.Allowed != 0 {
 		w.seen.Add(place, v.Pane)

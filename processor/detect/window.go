@@ -59,6 +59,30 @@ func (w *window) add(c *state.Cell, sign int64) {
 	}
 }
 
+// grow puts into the sums what a cell of theirs gained by one visit: before is what its visits were, spilled who it spelled out until
+// now, where from now on it only counts.
+func (w *window) grow(c *state.Cell, before int64, principal uint64, gained topics.Outcome, spilled []uint64) {
+	n := c.Visits() - before
+	s := w.places[c.Place]
+	if s == nil {
+		if n == 0 {
+			return
+		}
+		s = &support{byPrincipal: map[uint64]int64{}}
+		w.places[c.Place] = s
+	}
+	s.visits += n
+	w.visits += n
+	for _, h := range spilled {
+		if topics.Outcome(h&3)&topics.Allowed != 0 {
+			w.count(s, h&^3, -1)
+		}
+	}
+	if _, exact := c.Exact(); exact && gained&topics.Allowed != 0 {
+		w.count(s, principal, 1)
+	}
+}
+
 func (w *window) count(s *support, principal uint64, sign int64) {
 	w.exact += sign
 	before := len(s.byPrincipal)

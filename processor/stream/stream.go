@@ -109,7 +109,7 @@ type Options struct {
 	Metrics     *Metrics
 
 	CommitInterval time.Duration // between commits while batches are small: the floor of the latency
-	CommitStretch  time.Duration // between commits under load
+	CommitStretch  time.Duration // between commits under load; a tenth of TxnTimeout, where that is longer, in a backlog
 	SessionTimeout time.Duration
 	TxnTimeout     time.Duration
 	MaxPollRecords int
@@ -126,6 +126,7 @@ type Options struct {
 	// Restores bounds how many partitions of the process restore at a time, and their memory together.
 	Restores *state.Restores
 
+	pace        pace
 	corruptions *corruptions
 	fatal       func(error) // ends the process without waiting for its workers
 }
@@ -236,9 +237,10 @@ func RunWorkers(ctx context.Context, o Options, stages []Stage, workers map[stri
 	done := make(chan error, 64*len(stages)) // nobody may be left to take it
 	running := 0
 	seats := map[string][]string{}
-	for _, s := range stages {
+	o.pace = make(pace, len(stages))
+	for order, s := range stages {
 		for i := range max(1, workers[s.Name]) {
-			w := newWorker(s, i, o)
+			w := newWorker(s, order, i, o)
 			running++
 			seats[o.group(s.Name)] = append(seats[o.group(s.Name)], w.name)
 			go func() { done <- w.run(ctx) }()

@@ -72,7 +72,7 @@ func TestNothingLeft(t *testing.T) {
 func lone(s Stage) *worker {
 	o := Options{Slot: "a"}
 	o.defaults()
-	return newWorker(s, 0, o)
+	return newWorker(s, 0, 0, o)
 }
 
 func TestPhases(t *testing.T) {
@@ -164,7 +164,7 @@ func TestReadyMeansRunning(t *testing.T) {
 func TestIdleIsShort(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t, 1)
-	w := newWorker((&counting{}).stage(), 0, b.options("a", disk(), newNetwork(), &logBuffer{}))
+	w := newWorker((&counting{}).stage(), 0, 0, b.options("a", disk(), newNetwork(), &logBuffer{}))
 	w.forget()
 	var err error
 	if w.sess, err = w.client(t.Context()); err != nil {

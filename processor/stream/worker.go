@@ -27,6 +27,7 @@ import (
 // worker is one member of a stage's group, with one transactional id and so one transaction at a time.
 type worker struct {
 	stage  Stage
+	order  int // of the stage in the flow
 	number int
 	name   string // <slot>-<stage>-<number>: group instance and transactional id
 	o      Options
@@ -56,7 +57,8 @@ type worker struct {
 	rewound    bool // the last transaction aborted in this turn
 	txnBegan   time.Time
 	txnRecords int
-	full       bool
+	full       bool // the last poll
+	behind     bool // all that was polled in this transaction
 	lastCommit time.Time
 	lastIdle   time.Time
 	lastFlush  time.Time
@@ -102,10 +104,10 @@ type panicked struct {
 	err error
 }
 
-func newWorker(s Stage, number int, o Options) *worker {
+func newWorker(s Stage, order, number int, o Options) *worker {
 	name := fmt.Sprintf("%s-%s-%d", o.Slot, s.Name, number)
 	w := &worker{
-		stage: s, number: number, name: name, o: o, log: o.Log.With("stage", s.Name, "worker", number),
+		stage: s, order: order, number: number, name: name, o: o, log: o.Log.With("stage", s.Name, "worker", number),
 		woken: make(chan struct{}, 1), poison: map[source]string{},
 	}
 	w.promise = w.acked
@@ -606,16 +608,6 @@ func (w *worker) turn(ctx context.Context) error {
 	return nil
 }
 
-// due is when the running transaction should commit: an interval after the last commit, so that sparse traffic commits at
-// once and steady traffic at the interval; stretched while polls come back full.
-func (w *worker) due() time.Time {
-	d := w.o.CommitInterval
-	if w.full {
-		d = w.o.CommitStretch
-	}
-	return w.lastCommit.Add(d)
-}
-
 func (w *worker) poll(ctx context.Context, wait time.Duration) kgo.Fetches {
 	pctx, cancel := context.WithTimeout(ctx, wait)
 	// The watcher has ended before poll returns: a wake that it took for itself is acted on in this turn, any other stays for
@@ -805,7 +797,7 @@ func (w *worker) beginTxn() error {
 	if err := w.sess.Begin(); err != nil {
 		return fmt.Errorf("%w: begin: %w", errRestart, err)
 	}
-	w.inTxn, w.txnBegan, w.txnRecords = true, time.Now(), 0
+	w.inTxn, w.txnBegan, w.txnRecords, w.behind = true, time.Now(), 0, true
 	w.refused.Store(nil)
 	return nil
 }
@@ -817,6 +809,8 @@ func (w *worker) process(fs kgo.Fetches, n int) error {
 	}
 	w.txnRecords += n
 	w.full = n >= w.o.MaxPollRecords/2
+	w.behind = w.behind && waits(fs, w.o.MaxPollRecords)
+	w.o.pace.note(w.order, w.full && w.behind)
 	w.o.Metrics.Records.WithLabelValues(w.stage.Name).Add(float64(n))
 	var wg sync.WaitGroup
 	var mu sync.Mutex

@@ -1,0 +1,75 @@
+package stream
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// polled is what a poll returns of partitions with so many records each, behind which so many wait.
+func polled(records int, waiting ...int64) kgo.Fetches {
+	t := kgo.FetchTopic{Topic: "in"}
+	for p, n := range waiting {
+		rs := make([]*kgo.Record, records)
+		for i := range rs {
+			rs[i] = &kgo.Record{Offset: int64(100 + i)}
+		}
+		t.Partitions = append(t.Partitions, kgo.FetchPartition{Partition: int32(p), Records: rs, HighWatermark: int64(100+records) + n})
+	}
+	return kgo.Fetches{{Topics: []kgo.FetchTopic{t}}}
+}
+
+func TestWaits(t *testing.T) {
+	for name, c := range map[string]struct {
+		fs   kgo.Fetches
+		want bool
+	}{
+		"at the end":                  {polled(10, 0), false},
+		"less than a poll":            {polled(10, 49), false},
+		"another poll":                {polled(10, 50), true},
+		"both":                        {polled(10, 50, 5000), true},
+		"one of two is at its end":    {polled(10, 5000, 0), false},
+		"nothing came of a partition": {append(polled(10, 5000), polled(0, 0)...), true},
+	} {
+		if got := waits(c.fs, 50); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{pace: make(pace, 3)}
+		o.defaults()
+		at := func(order int, full, behind bool) time.Duration {
+			w := &worker{o: o, order: order, full: full, behind: behind, lastCommit: time.Now()}
+			return time.Until(w.due())
+		}
+		check := func(what string, got, want time.Duration) {
+			t.Helper()
+			if got != want {
+				t.Errorf("%s: after %v, want %v", what, got, want)
+			}
+		}
+		time.Sleep(time.Hour)
+		check("small polls", at(0, false, true), 100*time.Millisecond)
+		check("full polls near the end", at(0, true, false), 300*time.Millisecond)
+		check("a backlog", at(0, true, true), time.Second)
+		o.pace.note(1, true)
+		check("the stage before one in a backlog", at(0, false, false), 100*time.Millisecond)
+		check("that stage", at(1, false, false), 100*time.Millisecond)
+		check("the one after it", at(2, false, false), time.Second)
+		o.pace.note(1, false)
+		check("another worker of that stage is not behind", at(2, false, false), 100*time.Millisecond)
+		time.Sleep(time.Second)
+		o.pace.note(1, true)
+		time.Sleep(time.Second)
+		check("long enough after that", at(2, false, false), time.Second)
+		time.Sleep(time.Second)
+		check("when the stage has not said so for a while", at(2, false, false), 100*time.Millisecond)
+		o.TxnTimeout = time.Second
+		check("a backlog with a short timeout", at(0, true, true), 300*time.Millisecond)
+	})
+}
