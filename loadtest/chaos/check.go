@@ -52,9 +52,9 @@ type reading struct {
 
 // verdict is what the checker found: everything that differs, in words.
 type verdict struct {
-	incidents, alerts, rows, letters int // looked at
-	busy                             int // principals with more stays than their row holds, whose profile, stays and alert rows were not
-	lost, doubled                    int // incidents without an alert, versions of alerts that are there twice
+	incidents, alerts, rows, letters int      // looked at
+	lost, doubled                    int      // incidents without an alert, versions of alerts that are there twice
+	busy                             []string // principals with more stays than their row holds, whose profile, stays and alert rows were not looked at
 	differs                          []string
 }
 

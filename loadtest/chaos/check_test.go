@@ -291,6 +291,34 @@ func TestCheckerAcceptsAGoodRun(t *testing.T) {
 	}
 }
 
+// A stay that a busy principal's row had no room for may begin again on any day of its spell: the row of that alert is no surprise, and
+// one about another place is.
+func TestCheckerLeavesTheBusyAlone(t *testing.T) {
+	const who = account + "/user/carol"
+	today := time.Unix(1_800_000_030, 0)
+	l := newLife()
+	l.keys["AKIA"], l.clients[client] = map[int64]bool{today.Unix(): true}, map[int64]bool{today.Unix(): true}
+	for _, place := range slices.Sorted(maps.Values(countryOf))[:maxStays+1] {
+		pane := today.Truncate(paneWidth)
+		l.places[place] = []deed{{method: "kms:Decrypt", pane: pane.Add(-2 * window).Unix()}, {method: "kms:Decrypt", pane: pane.Unix()}}
+	}
+	d := derived{lives: map[string]*life{who: l}}
+	r := reading{triage: triageRows(d, nil)}
+	mine := r.triage[partitionOf(who, partitions)]
+	place := slices.Sorted(maps.Keys(l.places))[0]
+	mine["a"+alertID(who, place, today.Truncate(24*time.Hour).Unix())] = "begun again"
+	v := new(verdict)
+	v.checkTriage(d, r)
+	if len(v.differs) > 0 || !slices.Equal(v.busy, []string{who}) {
+		t.Errorf("%v are busy, and differing is %q", v.busy, v.differs)
+	}
+	mine["a"+alertID(who, "XX", today.Truncate(24*time.Hour).Unix())] = "of no input"
+	v.checkTriage(d, r)
+	if len(v.differs) != 1 {
+		t.Errorf("an alert about a place where nobody was differs in %q", v.differs)
+	}
+}
+
 // Every way to tamper with a reading must be noticed, and for what it is.
 func TestCheckerNoticesTampering(t *testing.T) {
 	want := map[string]string{

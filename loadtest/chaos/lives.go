@@ -184,12 +184,13 @@ func (v *verdict) checkTriage(d derived, r reading) {
 		}
 		spells := l.spells()
 		if len(spells) > maxStays { // which of them are remembered, and so where the next begins, depends on the order
-			v.busy++
+			v.busy = append(v.busy, who)
 			delete(left[n], "p"+who)
 			delete(left[n], "e"+who)
-			for i := range spells {
-				for _, day := range spells[i].days() {
-					delete(left[n], "a"+alertID(who, spells[i].place, day))
+			for i := range spells { // a stay that was forgotten may have begun again on any day of the spell
+				s := &spells[i]
+				for day := s.first - s.first%daySecond; day <= s.last; day += daySecond {
+					delete(left[n], "a"+alertID(who, s.place, day))
 				}
 			}
 			continue

@@ -238,6 +238,7 @@ func (d *driver) setUp(dir, binary string) error {
 		"FARCALL_STREAM_SESSION_TIMEOUT="+d.session.String(), "FARCALL_STREAM_TRANSACTION_TIMEOUT="+d.session.String(),
 		// Small memtables, so that stores flush all the time.
 		"FARCALL_STATE_MEMTABLE_BYTES=262144", "FARCALL_STATE_CACHE_BYTES=8388608", "FARCALL_CONSOLE_LISTEN=127.0.0.1:0",
+		"FARCALL_ROUTE_WORKERS=2", // which share what they remember of what they told
 	)
 	for n := 1; n < len(d.procs); n++ {
 		p := &process{number: n, binary: binary, state: filepath.Join(dir, fmt.Sprint("state-", n)), log: filepath.Join(dir, fmt.Sprintf("farcall-%d.log", n))}
@@ -427,8 +428,8 @@ func (d *driver) report(p plan, v *verdict) {
 	if n := d.forgotten(); n > 0 {
 		fmt.Fprintf(w, "%d times a partition's group answered with older offsets than were committed, and farcall went on where it had come to\n", n)
 	}
-	if v.busy > 0 {
-		fmt.Fprintf(w, "not looked at: the profile, stays and alert rows of %d principals with more than %d stays\n", v.busy, maxStays)
+	if len(v.busy) > 0 {
+		fmt.Fprintf(w, "not looked at: the profile, stays and alert rows of %d principals with more than %d stays: %s\n", len(v.busy), maxStays, strings.Join(v.busy, ", "))
 	}
 	fmt.Fprintf(w, "lost: %d\ndoubled: %d\ndiffering: %d\nother violations: %d\n", v.lost, v.doubled, len(v.differs), len(d.violations))
 	for i, what := range v.differs {

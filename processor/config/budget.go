@@ -74,7 +74,7 @@ func (c *Config) Budget() Budget {
 	b.Produce = workers * ProduceBytes
 	if c.runs("route") {
 		b.Fetch += int64(c.Route.Workers) * fetchExpansion * int64(c.Stream.FetchMaxBytes)
-		b.LookUp += int64(c.Route.Workers) * presenceBytes * int64(c.Route.MemoryEntries)
+		b.LookUp += presenceBytes * (int64(c.Route.MemoryEntries) + int64(c.Route.Workers)*route.PendingEntries)
 		b.LookUp += int64(len(c.Topics.Raw)) * (geoEntryBytes*int64(c.Geo.CacheEntries) + pulseBytes*route.MaxPulses)
 	}
 	if c.runs("detect") {

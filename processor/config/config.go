@@ -150,7 +150,7 @@ type Route struct {
 	Depth int `yaml:"depth" env:"DEPTH"`
 	// What the gzip in one raw record may expand to, in bytes, 1 MiB to 1 GiB. Past 256 KiB, it may not expand to more than 200 times its own size either.
 	ExpandedBytes int64 `yaml:"expanded_bytes" env:"EXPANDED_BYTES"`
-	// Presences remembered by each worker of route, about 20 bytes each, 1024 to 268435456. With too few, more is told twice.
+	// Presences remembered by route, for all its workers, about 20 bytes each, 1024 to 268435456. With too few, more is told twice.
 	MemoryEntries int `yaml:"memory_entries" env:"MEMORY_ENTRIES"`
 	// Share of a raw topic's records that may be unreadable, 0 to 1: with more, of at least 1000, the process stops, since the topic is most likely the wrong one. 1: it never does.
 	MaxBadShare float64 `yaml:"max_bad_share" env:"MAX_BAD_SHARE"`

@@ -27,7 +27,7 @@ type Config struct {
 	Limits cloudtrail.Limits
 	// Pulses says whether signs of life are told, for detect to notice who falls silent.
 	Pulses bool
-	// MemoryEntries bounds the presences remembered, about 20 bytes each.
+	// MemoryEntries bounds the presences that the process remembers, about 20 bytes each.
 	MemoryEntries int
 }
 
@@ -90,7 +90,7 @@ type Task struct {
 	look    *geo.Lookup
 	rules   []compiled
 	recent  recent
-	memory  *Memory
+	teller  *Teller
 	pulses  pulses
 	clients clients
 	horizon int64
@@ -109,16 +109,16 @@ type Task struct {
 	subject                                   subject
 }
 
-// NewTask makes the task of a raw partition whose stream time is horizon, in Unix milliseconds, 0 for a fresh one. Without a memory that
-// it shares with others it has one of its own.
-func NewTask(cfg Config, memory *Memory, locator *geo.Locator, now func() time.Time, horizon int64, stats *Stats) (*Task, error) {
+// NewTask makes the task of a raw partition whose stream time is horizon, in Unix milliseconds, 0 for a fresh one. Without a teller that
+// it shares with others it has one of its own, and what it told counts at once.
+func NewTask(cfg Config, teller *Teller, locator *geo.Locator, now func() time.Time, horizon int64, stats *Stats) (*Task, error) {
 	t := &Task{
 		cfg: cfg, pane: int64(cfg.Pane / time.Second), skew: cfg.Skew.Milliseconds(), now: now, dec: cloudtrail.NewDecoder(cfg.Limits),
 		look: locator.NewLookup(), horizon: horizon, stats: stats,
-		memory: memory, clients: clients{}, pulses: pulses{},
+		teller: teller, clients: clients{}, pulses: pulses{},
 	}
-	if memory == nil {
-		t.memory = NewMemory(cfg.MemoryEntries)
+	if teller == nil {
+		t.teller = &Teller{pending: NewMemory(cfg.MemoryEntries)}
 	}
 	for _, r := range cfg.Ignore {
 		c, err := r.compile()
@@ -310,7 +310,7 @@ func (t *Task) firstVisit(e *cloudtrail.Event, scope string, method []byte, plac
 	t.hashed = append(append(t.hashed, method...), 0)
 	t.hashed = append(append(t.hashed, place...), 0)
 	t.hashed = append(t.hashed, t.principal...)
-	return t.memory.first(pane, hash(t.hashed))
+	return t.teller.first(pane, hash(t.hashed))
 }
 
 func (t *Task) ignored(e *cloudtrail.Event) string {
@@ -345,7 +345,7 @@ func (t *Task) firstSighting(e *cloudtrail.Event, pane int64, place *geo.Place) 
 	t.hashed = append(append(t.hashed, 0), place.Network...)
 	t.hashed = append(append(t.hashed, 0), t.clients.name(e.UserAgent)...)
 	t.hashed = append(append(t.hashed, 0), longTerm(e.UserIdentity.AccessKeyID)...)
-	return t.memory.first(pane, hash(t.hashed))
+	return t.teller.first(pane, hash(t.hashed))
 }
 
 // longTerm is a key that belongs to a user; those of sessions change with every session.

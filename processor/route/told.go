@@ -6,9 +6,8 @@ import (
 	"sync"
 )
 
-// Memory remembers which presences were told. It may forget at any time, for a repeat changes nothing downstream; what it must
-// never do is claim a presence that was not told. So it belongs to tasks whose records are committed together, all of them or none:
-// what one of them told the others need not tell again, and after an abort it must forget. It is safe for concurrent use.
+// Memory remembers which presences the process has told and committed. It may forget at any time, for a repeat changes nothing
+// downstream; what it must never do is claim a presence that was not told. It is safe for concurrent use.
 //
 // Presences are kept as 64-bit hashes: at a million presences the odds that any two collide, and a visit goes untold, are
 // one in 37 million. The seed is drawn when the process starts: an intruder who knew it could choose names whose presences pass for
@@ -43,13 +42,70 @@ func (m *Memory) Forget() {
 	}
 }
 
+func (m *Memory) part(h uint64) *part { return &m.parts[h>>58] }
+
 // first says whether this presence is told for the first time, and remembers it.
 func (m *Memory) first(at int64, h uint64) bool {
-	p := &m.parts[h>>58]
+	p := m.part(h)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.first(at, h)
 }
+
+func (m *Memory) has(at int64, h uint64) bool {
+	p := m.part(h)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.has(at, h)
+}
+
+// Teller remembers what the tasks of one worker tell, whose records are committed together, all of them or none: what one of them told
+// the others need not tell again. What is committed it hands on to the memory of the process, for the other workers, whose
+// transactions are others. It is safe for concurrent use.
+type Teller struct {
+	committed *Memory // nil where nothing is ever committed
+	pending   *Memory
+}
+
+// PendingEntries is how many presences a worker remembers until they are committed: what is more than that may be told twice.
+const PendingEntries = 1 << 18
+
+// Teller makes that of a worker.
+func (m *Memory) Teller() *Teller {
+	return &Teller{committed: m, pending: NewMemory(PendingEntries)}
+}
+
+// first says whether nobody has told this presence who surely is heard, and takes it for told from now on.
+func (t *Teller) first(at int64, h uint64) bool {
+	return (t.committed == nil || !t.committed.has(at, h)) && t.pending.first(at, h)
+}
+
+// Commit says that what was told since the last one is committed.
+func (t *Teller) Commit() {
+	if t.committed == nil {
+		return
+	}
+	for i := range t.pending.parts {
+		p, c := &t.pending.parts[i], &t.committed.parts[i]
+		p.mu.Lock()
+		if p.size > 0 {
+			c.mu.Lock()
+			for _, pane := range p.panes {
+				for _, h := range pane.slots {
+					if h != 0 {
+						c.first(pane.at, h)
+					}
+				}
+			}
+			c.mu.Unlock()
+			p.told = told{limit: p.limit}
+		}
+		p.mu.Unlock()
+	}
+}
+
+// Forget says that what was told since the last Commit was not.
+func (t *Teller) Forget() { t.pending.Forget() }
 
 // told is a part of a memory, pane by pane.
 type told struct {
@@ -99,6 +155,16 @@ func (t *told) first(at int64, h uint64) bool {
 	return true
 }
 
+func (t *told) has(at int64, h uint64) bool {
+	for _, p := range t.panes {
+		if p.at == at {
+			p.asked = t.made
+			return p.has(h)
+		}
+	}
+	return false
+}
+
 // make makes room for a pane.
 func (t *told) make(at int64) {
 	t.made++
@@ -125,15 +191,23 @@ func (t *told) drop() {
 	t.panes = slices.Delete(t.panes, last, last+1)
 }
 
-// add says whether h was not there yet.
-func (p *pane) add(h uint64) bool {
+// find returns the slot that has h, or where it would go.
+func (p *pane) find(h uint64) uint64 {
 	mask := uint64(len(p.slots) - 1)
 	i := h & mask
-	for p.slots[i] != 0 {
-		if p.slots[i] == h {
-			return false
-		}
+	for p.slots[i] != 0 && p.slots[i] != h {
 		i = (i + 1) & mask
+	}
+	return i
+}
+
+func (p *pane) has(h uint64) bool { return p.slots[p.find(h)] != 0 }
+
+// add says whether h was not there yet.
+func (p *pane) add(h uint64) bool {
+	i := p.find(h)
+	if p.slots[i] != 0 {
+		return false
 	}
 	p.slots[i] = h
 	if p.size++; p.size > len(p.slots)/4*3 {
@@ -145,16 +219,10 @@ func (p *pane) add(h uint64) bool {
 func (p *pane) grow() {
 	old := p.slots
 	p.slots = make([]uint64, 2*len(old))
-	mask := uint64(len(p.slots) - 1)
 	for _, h := range old {
-		if h == 0 {
-			continue
+		if h != 0 {
+			p.slots[p.find(h)] = h
 		}
-		i := h & mask
-		for p.slots[i] != 0 {
-			i = (i + 1) & mask
-		}
-		p.slots[i] = h
 	}
 }
 

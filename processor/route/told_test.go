@@ -77,11 +77,11 @@ func TestToldOfLaggard(t *testing.T) {
 	}
 }
 
-// TestSharedMemory: what one of two tasks told the other does not tell, until the memory they share forgets.
-func TestSharedMemory(t *testing.T) {
+// TestTeller: what one of two tasks of a worker told the other does not tell, until the transaction aborts.
+func TestTeller(t *testing.T) {
 	a := newRouter(t, DefaultConfig())
 	b := newRouter(t, DefaultConfig())
-	b.task.memory = a.task.memory
+	b.task.teller = a.task.teller
 	told := func(r router, want int, e event) {
 		t.Helper()
 		if out := r.tell(e); len(out.visits) != want || len(out.presences) != want || len(out.sightings) != want {
@@ -95,10 +95,52 @@ func TestSharedMemory(t *testing.T) {
 	b.task.horizon = noon.Add(3 * time.Hour).UnixMilli()
 	told(b, 1, event{user: "carol"}) // late there
 	told(a, 1, event{user: "carol"}) // and not here: it may wake somebody
-	a.task.memory.Forget()
+	a.task.teller.Forget()
 	told(b, 0, event{user: "carol"}) // b itself remembers
 	told(newRouter(t, DefaultConfig()), 1, event{user: "bob"})
 	told(a, 0, event{user: "bob"})
+}
+
+// TestTellersOfAProcess: what one worker told another need not tell once it is committed, and not before.
+func TestTellersOfAProcess(t *testing.T) {
+	memory := NewMemory(1 << 10)
+	a, b := memory.Teller(), memory.Teller()
+	check := func(what string, l *Teller, h uint64, want bool) {
+		t.Helper()
+		if got := l.first(noon.Unix(), h<<50); got != want {
+			t.Errorf("%s: first %v, want %v", what, got, want)
+		}
+	}
+	check("new", a, 1, true)
+	check("told by the same worker", a, 1, false)
+	check("told by another, which may abort", b, 1, true)
+	a.Commit()
+	check("committed", a, 1, false)
+	check("committed by another too", b, 1, false)
+	b.Forget()
+	check("committed by another, when the own transaction aborted", b, 1, false)
+	check("in a transaction that will abort", b, 2, true)
+	b.Forget()
+	b.Commit()
+	check("after the abort", b, 2, true)
+	check("the other worker", a, 2, true)
+	if got := a.first(noon.Unix()+3600, 1<<50); !got {
+		t.Error("another pane passes for told")
+	}
+	for h := range uint64(3000) {
+		a.first(noon.Unix(), h+1<<40)
+		if h%100 == 0 {
+			a.Commit()
+		}
+	}
+	a.Commit()
+	size := 0
+	for i := range memory.parts {
+		size += memory.parts[i].size
+	}
+	if size > 1<<10 || size == 0 {
+		t.Errorf("%d presences are remembered, at most %d", size, 1<<10)
+	}
 }
 
 // TestRulesAreAskedOfRepeats: a call that repeats what was told may still be one to ignore, by its address or its category.

@@ -43,12 +43,16 @@ func (s Stages) Build() []Stage {
 }
 
 func (s Stages) route() Stage {
+	memory := route.NewMemory(s.Route.MemoryEntries)
 	return Stage{
 		Name: "route", Inputs: s.Raw, Positions: s.Names.Positions, Start: s.Start, OutOfRange: s.OutOfRange, Recycle: true,
-		Share: func() Shared { return route.NewMemory(s.Route.MemoryEntries) },
+		Share: func() Shared {
+			memory.Forget() // a worker starts anew: the topics that it told of presences may be others now
+			return memory.Teller()
+		},
 		Open: func(i TaskInfo) (Task, error) {
 			stats := route.NewStats()
-			t, err := route.NewTask(s.Route, i.Shared.(*route.Memory), s.Locator, s.Now, i.StreamTime, stats)
+			t, err := route.NewTask(s.Route, i.Shared.(*route.Teller), s.Locator, s.Now, i.StreamTime, stats)
 			return &routeTask{Task: t, s: s, topic: i.Topic, stats: stats, told: *route.NewStats()}, err
 		},
 	}

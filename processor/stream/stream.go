@@ -82,9 +82,11 @@ type TaskInfo struct {
 	StreamTime int64
 }
 
-// Shared is what tasks of one worker share. It may hold nothing that could not be lost: after a transaction that aborted it is told to
-// forget.
-type Shared interface{ Forget() }
+// Shared is what tasks of one worker share. It may hold nothing that could not be lost.
+type Shared interface {
+	Commit() // the transaction committed
+	Forget() // it aborted
+}
 
 // Task processes the records of one partition, in order, on one goroutine at a time. After an abort it is dropped and made
 // anew from rolled-back state, so it needs no undo.

@@ -968,6 +968,9 @@ func (w *worker) end(try kgo.TransactionEndTry) error {
 		w.lastCommit = time.Time{}
 		return nil
 	}
+	if w.shared != nil {
+		w.shared.Commit()
+	}
 	w.o.Metrics.Transactions.WithLabelValues(w.stage.Name, "committed").Inc()
 	w.o.Metrics.CommitSeconds.WithLabelValues(w.stage.Name).Observe(time.Since(began).Seconds())
 	w.o.Metrics.TransactionRecords.WithLabelValues(w.stage.Name).Observe(float64(w.txnRecords))

@@ -30,7 +30,7 @@ const (
 	stayGap = int64(StayGap / time.Second)
 	// maxStay is how long a stay may take before the next begins, so that an alert has an end.
 	maxStay = 30 * daySeconds
-	// maxStays of one principal are remembered, those that began last.
+	// maxStays of one principal are remembered, those that went on last: an intruder who comes from everywhere does not cut one short.
 	maxStays = 16
 )
 
@@ -50,7 +50,13 @@ func (l *stays) at(place string, pane int64, settled bool) (s *stay, changed boo
 	i := slices.IndexFunc(*l, func(s stay) bool { return s.place == place && s.holds(pane) && (s.alerted || s.settled == settled) })
 	if i < 0 {
 		if len(*l) >= maxStays {
-			*l = slices.Delete(*l, 0, 1)
+			oldest := 0
+			for j := range *l {
+				if (*l)[j].last < (*l)[oldest].last {
+					oldest = j
+				}
+			}
+			*l = slices.Delete(*l, oldest, oldest+1)
 		}
 		i, _ = slices.BinarySearchFunc(*l, pane, func(s stay, pane int64) int {
 			if s.first <= pane {

@@ -73,14 +73,18 @@ func TestStayEnds(t *testing.T) {
 	}
 }
 
-// TestStaysAreBounded: of too many stays the ones that began last are remembered.
+// TestStaysAreBounded: of too many stays the ones that went on last are remembered.
 func TestStaysAreBounded(t *testing.T) {
 	var l stays
 	for i := range int64(3 * maxStays) {
+		l.at("home", monday+i*hour, true)
 		l.at(fmt.Sprint("place ", i), monday+i*hour, false)
 	}
-	if len(l) != maxStays || l[0].place != fmt.Sprint("place ", 2*maxStays) {
-		t.Errorf("%d stays, the first in %s", len(l), l[0].place)
+	if len(l) != maxStays || l[1].place != fmt.Sprint("place ", 2*maxStays+1) {
+		t.Errorf("%d stays, the second in %s", len(l), l[1].place)
+	}
+	if home := l[0]; home.place != "home" || home.first != monday || home.last != monday+(3*maxStays-1)*hour {
+		t.Errorf("the one that went on all the time is %+v", home)
 	}
 }
 
