@@ -124,13 +124,16 @@ func (d *driver) mendCoordinators(ctx context.Context, from [brokers]int64) erro
 				continue
 			}
 			d.logf("  broker %d says that a coordinator is %s: it is restarted, as the runbook has it", n+1, outOfSync)
+			if err := d.inSync(); err != nil {
+				return err
+			}
 			d.mu.Lock()
 			d.mended++
 			d.mu.Unlock()
 			if err := d.cluster.Restart(n + 1); err != nil {
 				return err
 			}
-			from[n] = int64(len(b))
+			from = d.brokerLogs() // what it said until it stopped is dealt with
 		}
 		select {
 		case <-ctx.Done():

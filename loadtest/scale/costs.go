@@ -21,7 +21,7 @@ type costs struct {
 	cores                                              float64 // of a process
 	commit                                             float64 // s
 	markers                                            float64 // a second, of a broker
-	memory                                             float64 // presences that a worker of route remembers
+	memory                                             float64 // presences that the route of a process remembers
 	restoreRows                                        float64 // a second, of a process
 	session, settle                                    float64 // s
 	replicas, retention                                float64 // of topics; days
@@ -54,7 +54,7 @@ var inputs = []cost{
 	{"cores", "", "cores of a process", "assumed", func(c *costs) *float64 { return &c.cores }},
 	{"commit", "s", "between commits under load", "`stream.commit_stretch`", func(c *costs) *float64 { return &c.commit }},
 	{"markers", "1/s", "markers of transactions that a broker may write", "assumed: the aim", func(c *costs) *float64 { return &c.markers }},
-	{"memory", "", "presences that a worker of route remembers", "`route.memory_entries`",
+	{"memory", "", "presences that the route of a process remembers", "`route.memory_entries`",
 		func(c *costs) *float64 { return &c.memory }},
 	{"restore-rows", "1/s", "rows that a process restores", "RESULTS.md, Restore: 10,008,441 rows in 5.4 s",
 		func(c *costs) *float64 { return &c.restoreRows }},
@@ -131,21 +131,23 @@ type size struct {
 	markers                float64
 	rows, rowBytes         float64
 	principals             float64
-	remembered             float64 // presences of an hour by a worker of route
+	tellers                float64 // processes that tell, each on its own
+	remembered             float64 // presences of an hour by one of them
 }
 
 func (c *costs) size(rate float64, s *spread, rowBytes float64, principals int) size {
 	z := size{c: c, rate: rate, raw: 8, rows: float64(s.rows) * 720 / panesOfAnHour, rowBytes: rowBytes, principals: float64(principals)}
-	// More workers, and more raw partitions, tell more, and more that is told needs more workers.
+	// More processes, and more raw partitions, tell more, and more that is told needs more workers.
 	for range 8 {
-		z.told = s.at(max(1, z.wr))
+		z.tellers = max(1, min(z.wr, z.processes()))
+		z.told = s.at(z.tellers)
 		z.told.pulses = s.at(z.raw).pulses
 		z.route = rate * (c.routeEvent + z.told.records()*c.routeTold) / 1e6
 		z.wr = math.Ceil(z.route / c.use)
 		z.raw = max(8, math.Exp2(math.Ceil(math.Log2(2*z.wr))))
+		z.detect = rate * (z.told.visits + z.told.presences) * c.detectVisit / 1e6
+		z.triage = rate * z.told.presences * c.triageSighting / 1e6
 	}
-	z.detect = rate * (z.told.visits + z.told.presences) * c.detectVisit / 1e6
-	z.triage = rate * z.told.presences * c.triageSighting / 1e6
 	z.wd, z.wt = math.Ceil(z.detect/c.use), math.Ceil(z.triage/c.use)
 	for _, z.own = range partitions {
 		z.hotVisits, z.hotProfiles = z.detect/float64(z.own)*s.hottest(visitsKeying, z.own), z.triage/float64(z.own)*s.hottest(principalsKeying, z.own)
@@ -156,7 +158,7 @@ func (c *costs) size(rate float64, s *spread, rowBytes float64, principals int) 
 	z.any = rate * z.told.presences * c.detectVisit / 1e6
 	p := float64(z.own)
 	z.markers = (z.wr*(2*p+1) + z.raw + p + z.wd*(p+1) + p + z.wt*9) / c.commit
-	z.remembered = rate * 3600 * (z.told.visits + 2*z.told.presences) / z.wr
+	z.remembered = rate * 3600 * (z.told.visits + 2*z.told.presences) / z.tellers
 	return z
 }
 
@@ -204,10 +206,10 @@ var lines = []line{
 	{"a process gone for good: next alert after, s", rounded("%.0f", func(z *size) float64 {
 		return z.c.session + z.c.settle + z.restore(z.processes())/max(1, z.processes()-1)
 	})},
-	{"presences of an hour for a worker of route to remember (`route.memory_entries`)",
+	{"presences of an hour for the route of a process to remember (`route.memory_entries`)",
 		func(z *size) string { return thousands(int(z.remembered)) }},
-	{"memory that takes over all workers, GB", rounded("%.2f",
-		func(z *size) float64 { return z.remembered * z.wr * rememberedBytes / 1e9 })},
+	{"memory that takes over all processes, GB", rounded("%.2f",
+		func(z *size) float64 { return z.remembered * z.tellers * rememberedBytes / 1e9 })},
 }
 
 func (z *size) processes() float64 {
@@ -262,7 +264,7 @@ func breaks(c costs, s *spread) string {
 			c.reached(s, func(z *size) bool { return z.any > c.use })},
 		{"the worker of detect that has the method which most visits are of; likewise",
 			c.reached(s, func(z *size) bool { return z.rate*z.told.visits*methodShare(s)*c.detectVisit/1e6 > c.use })},
-		{"the memory that a worker of route has of an hour's presences: past it panes are forgotten early and told again. `route.memory_entries` moves this, at 20 bytes each, and so do more workers",
+		{"the memory that the route of a process has of an hour's presences: past it panes are forgotten early and told again. `route.memory_entries` moves this, at 20 bytes each, and so do more processes",
 			c.reached(s, func(z *size) bool { return z.remembered > c.memory })},
 		{fmt.Sprintf("markers of transactions on %.0f brokers; more brokers move this, and so does a longer `stream.commit_stretch`", c.replicas),
 			c.reached(s, func(z *size) bool { return z.markers > c.markers*c.replicas })},

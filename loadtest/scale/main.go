@@ -80,7 +80,7 @@ func render(c costs, o generate.Options, events int) ([]byte, error) {
 
 func toldTable(s *spread) string {
 	t := table.NewWriter()
-	t.AppendHeader(table.Row{"workers (of signs of life: raw partitions)", "visits an event", "of any method", "sightings", "signs of life",
+	t.AppendHeader(table.Row{"processes (of signs of life: raw partitions)", "visits an event", "of any method", "sightings", "signs of life",
 		"events for each record told"})
 	for _, n := range s.told {
 		t.AppendRow(table.Row{n.raw, fmt.Sprintf("%.4f", n.visits), fmt.Sprintf("%.4f", n.presences), fmt.Sprintf("%.4f", n.presences),

@@ -72,6 +72,7 @@ func TestSize(t *testing.T) {
 	}
 	near("route", z.route, .4+.2) // 100,000 · (4 + 0.2 · 10) µs
 	near("workers of route", z.wr, 2)
+	near("processes that tell", z.tellers, 2)
 	near("raw partitions", z.raw, 8)
 	near("detect", z.detect, .12)
 	near("triage", z.triage, .1)
@@ -90,8 +91,8 @@ func TestSize(t *testing.T) {
 	if second := "\n2. At 2,500,000 events/s: the worker of detect that hears of any method"; !strings.Contains(text, second) {
 		t.Errorf("%s", text)
 	}
-	c.memory = 1 << 20 // of one worker: 2^20 / (3,600 s · 0.14)
-	if first := "1. At 2,100 events/s: the memory that a worker of route has"; !strings.HasPrefix(breaks(c, s), first) {
+	c.memory = 1 << 20 // of one process: 2^20 / (3,600 s · 0.14)
+	if first := "1. At 2,100 events/s: the memory that the route of a process has"; !strings.HasPrefix(breaks(c, s), first) {
 		t.Errorf("%s", breaks(c, s))
 	}
 }
