@@ -303,10 +303,10 @@ func told(job, id string) string {
 	return id + ".visits"
 }
 
-// Between commits: what farcall does while batches are small, and under load.
+// Between commits: what farcall does while batches are small, and in a backlog.
 const (
 	commitInterval = 100 * time.Millisecond
-	commitStretch  = 300 * time.Millisecond
+	commitBehind   = time.Second
 )
 
 // job measures one of the jobs, whose rows must be those of the load.
@@ -315,7 +315,7 @@ func (p *streams) job(name string) func(ctx context.Context, b *bench, f *filled
 		b.installed++
 		id := fmt.Sprint(name, b.installed)
 		owns := func(topic string) bool { return strings.HasPrefix(topic, id+"-") || strings.HasPrefix(topic, id+".") }
-		proc, err := p.start(b, name, id, f.topic, commitStretch)
+		proc, err := p.start(b, name, id, f.topic, commitBehind)
 		if err != nil {
 			return s, err
 		}

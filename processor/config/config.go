@@ -196,7 +196,7 @@ type Triage struct {
 type Stream struct {
 	// Time between commits while batches are small, from 1ms to a quarter of the transaction timeout: the floor of the latency.
 	CommitInterval time.Duration `yaml:"commit_interval" env:"COMMIT_INTERVAL"`
-	// Time between commits under load, from the commit interval to a quarter of the transaction timeout.
+	// Time between commits under load, from the commit interval to a quarter of the transaction timeout. In a backlog it is a tenth of the transaction timeout, where that is longer.
 	CommitStretch time.Duration `yaml:"commit_stretch" env:"COMMIT_STRETCH"`
 	// How long a member may be silent before its partitions go to others, 6s to 5m.
 	SessionTimeout time.Duration `yaml:"session_timeout" env:"SESSION_TIMEOUT"`
