@@ -136,19 +136,26 @@ var (
 type runner struct {
 	dir     string
 	timeout time.Duration
+	took    map[string]time.Duration // the named tests of each package, with all defences in place
 }
 
-// test compiles the tests of a package and runs those that the pattern names. It returns the names of those that fail, none if
+// soundTimeout is what the named tests of a package may take with all defences in place, on a machine however slow.
+const soundTimeout = 15 * time.Minute
+
+// limit is what the tests of a package may take without one of them: some times what they took with it.
+func (r *runner) limit(pkg string) time.Duration { return max(r.timeout, 3*r.took[pkg]) }
+
+// test compiles the tests of a package and runs those that the pattern names, for so long. It returns the names of those that fail, none if
 // all pass. An error means that nothing was proved.
-func (r *runner) test(ctx context.Context, pkg, pattern string) ([]string, error) {
+func (r *runner) test(ctx context.Context, pkg, pattern string, timeout time.Duration) ([]string, error) {
 	binary := filepath.Join(r.dir, "mutant.test")
 	if _, err := command(ctx, r.dir, "go", "test", "-c", "-o", binary, pkg); err != nil {
 		return nil, fmt.Errorf("does not compile: %w", err)
 	}
 	// The binary ends itself at its time; what it leaves undone then is ended a little later.
-	limit, cancel := context.WithTimeout(ctx, r.timeout+10*time.Second)
+	limit, cancel := context.WithTimeout(ctx, timeout+10*time.Second)
 	defer cancel()
-	out, err := command(limit, filepath.Join(r.dir, pkg), binary, "-test.run", pattern, "-test.failfast", "-test.timeout", r.timeout.String())
+	out, err := command(limit, filepath.Join(r.dir, pkg), binary, "-test.run", pattern, "-test.failfast", "-test.timeout", timeout.String())
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
@@ -184,11 +191,11 @@ func (r *runner) verdict(ctx context.Context, m mutant) (by []string, named bool
 		defer cancel()
 		err = errors.Join(err, apply(back, r.dir, m, "--reverse"))
 	}()
-	by, err = r.test(ctx, m.pkg, "^"+m.test+"$")
+	by, err = r.test(ctx, m.pkg, "^"+m.test+"$", r.limit(m.pkg))
 	if err != nil || len(by) > 0 {
 		return by, true, err
 	}
-	by, err = r.test(ctx, m.pkg, ".")
+	by, err = r.test(ctx, m.pkg, ".", 2*r.limit(m.pkg))
 	return by, false, err
 }
 
@@ -202,7 +209,9 @@ func (r *runner) sound(ctx context.Context, ms []mutant) error {
 		}
 	}
 	for pkg, names := range tests {
-		by, err := r.test(ctx, pkg, "^("+strings.Join(names, "|")+")$")
+		began := time.Now()
+		by, err := r.test(ctx, pkg, "^("+strings.Join(names, "|")+")$", soundTimeout)
+		r.took[pkg] = time.Since(began)
 		if err != nil {
 			return err
 		}
@@ -240,7 +249,7 @@ func run(ctx context.Context, root, only string, timeout time.Duration, list boo
 	if err := copyTree(ctx, root, dir); err != nil {
 		return err
 	}
-	r := &runner{dir: dir, timeout: timeout}
+	r := &runner{dir: dir, timeout: timeout, took: map[string]time.Duration{}}
 	began := time.Now()
 	if err := r.sound(ctx, ms); err != nil {
 		return err
@@ -277,7 +286,7 @@ func run(ctx context.Context, root, only string, timeout time.Duration, list boo
 
 func main() {
 	only := flag.String("run", "", "only the mutants whose name matches this regular expression")
-	timeout := flag.Duration("timeout", 2*time.Minute, "for the tests of one mutant; a mutant that makes them hang is killed by it")
+	timeout := flag.Duration("timeout", 2*time.Minute, "for the tests of one mutant at the least, and three times what they take without it; a mutant that makes them hang is killed by it")
 	list := flag.Bool("list", false, "print the mutants and run none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
