@@ -36,16 +36,18 @@ func (p pace) upstream(stage int) bool {
 	return false
 }
 
-// waits says whether behind each partition of a poll there is another poll's worth of records. One that is not behind has somebody
-// who waits for its alerts.
-func waits(fs kgo.Fetches, poll int) bool {
-	behind := true
+// waits says whether behind what was polled so many records more wait, and behind each partition of it another poll's worth. One that
+// is not behind has somebody who waits for its alerts.
+func waits(fs kgo.Fetches, poll, txn int) bool {
+	behind, all := true, int64(0)
 	fs.EachPartition(func(p kgo.FetchTopicPartition) {
-		if n := len(p.Records); n > 0 && p.HighWatermark-p.Records[n-1].Offset <= int64(poll) {
-			behind = false
+		if n := len(p.Records); n > 0 {
+			waiting := p.HighWatermark - p.Records[n-1].Offset - 1
+			behind = behind && waiting >= int64(poll)
+			all += waiting
 		}
 	})
-	return behind
+	return behind && all >= int64(txn)
 }
 
 // due is when the running transaction should commit: an interval after the last commit, so that sparse traffic commits at

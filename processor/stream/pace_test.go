@@ -27,13 +27,13 @@ func TestWaits(t *testing.T) {
 		want bool
 	}{
 		"at the end":                  {polled(10, 0), false},
-		"less than a poll":            {polled(10, 49), false},
-		"another poll":                {polled(10, 50), true},
-		"both":                        {polled(10, 50, 5000), true},
-		"one of two is at its end":    {polled(10, 5000, 0), false},
+		"less than a transaction":     {polled(10, 499), false},
+		"another transaction":         {polled(10, 500), true},
+		"of two together":             {polled(10, 50, 450), true},
+		"one of two is near its end":  {polled(10, 5000, 49), false},
 		"nothing came of a partition": {append(polled(10, 5000), polled(0, 0)...), true},
 	} {
-		if got := waits(c.fs, 50); got != c.want {
+		if got := waits(c.fs, 50, 500); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

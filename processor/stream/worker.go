@@ -809,7 +809,7 @@ func (w *worker) process(fs kgo.Fetches, n int) error {
 	}
 	w.txnRecords += n
 	w.full = n >= w.o.MaxPollRecords/2
-	w.behind = w.behind && waits(fs, w.o.MaxPollRecords)
+	w.behind = w.behind && waits(fs, w.o.MaxPollRecords, w.o.MaxTxnRecords)
 	w.o.pace.note(w.order, w.full && w.behind)
 	w.o.Metrics.Records.WithLabelValues(w.stage.Name).Add(float64(n))
 	var wg sync.WaitGroup
