@@ -41,6 +41,7 @@ func TestWaits(t *testing.T) {
 
 func TestDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		wait := func(d time.Duration) { <-time.After(d) } // in the bubble's time
 		o := Options{pace: make(pace, 3)}
 		o.defaults()
 		at := func(order int, full, behind bool) time.Duration {
@@ -53,7 +54,7 @@ func TestDue(t *testing.T) {
 				t.Errorf("%s: after %v, want %v", what, got, want)
 			}
 		}
-		time.Sleep(time.Hour)
+		wait(time.Hour)
 		check("small polls", at(0, false, true), 100*time.Millisecond)
 		check("full polls near the end", at(0, true, false), 300*time.Millisecond)
 		check("a backlog", at(0, true, true), time.Second)
@@ -63,11 +64,11 @@ func TestDue(t *testing.T) {
 		check("the one after it", at(2, false, false), time.Second)
 		o.pace.note(1, false)
 		check("another worker of that stage is not behind", at(2, false, false), 100*time.Millisecond)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		o.pace.note(1, true)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		check("long enough after that", at(2, false, false), time.Second)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		check("when the stage has not said so for a while", at(2, false, false), 100*time.Millisecond)
 		o.TxnTimeout = time.Second
 		check("a backlog with a short timeout", at(0, true, true), 300*time.Millisecond)
