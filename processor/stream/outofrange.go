@@ -37,6 +37,14 @@ func (w *worker) passOver(ctx context.Context, gone []partition) error {
 
 func (w *worker) passOverOne(ctx context.Context, t *partitionTask) error {
 	cl := w.sess.Client()
+	if loss := t.lost; loss != nil {
+		t.lost = nil
+		if loss.ResetTo < t.next {
+			return w.readAgain(ctx, t, loss)
+		}
+		// What the client had read ahead of the position, or markers.
+		w.log.Warn("a broker has lost records", "partition", t.partition.String(), "position", t.next, "err", loss)
+	}
 	first, last, err := bounds(ctx, kadm.NewClient(cl), t.partition)
 	if err != nil {
 		return sorted(err)
@@ -74,6 +82,22 @@ func (w *worker) passOverOne(ctx context.Context, t *partitionTask) error {
 	w.o.Metrics.PassedOver.WithLabelValues(w.stage.Name).Add(float64(to - from))
 	w.log.Error("records were passed over", "partition", t.partition.String(), "wanted", t.next, "first", first, "last", last, "goes_on_at", to, "records", to-from)
 	t.next, t.committedNext, t.foreign = to, to, false
+	return nil
+}
+
+// readAgain goes back to where records were lost that a task has processed: others may be in their place.
+func (w *worker) readAgain(ctx context.Context, t *partitionTask, loss *kgo.ErrDataLoss) error {
+	if w.stage.Changelog != "" {
+		return fmt.Errorf("%s: the brokers have lost committed records from offset %d on, of which %s has those up to %d. What is there now is others: start a new installation under another topics.prefix and replay the raw topics into it: %w",
+			t.partition, loss.ResetTo, w.stage.Changelog, t.next, loss)
+	}
+	at := kgo.EpochOffset{Epoch: -1, Offset: loss.ResetTo}
+	if err := w.commitOffsets(ctx, w.sess.Client(), t.topic, map[int32]kgo.EpochOffset{t.id: at}, ""); err != nil {
+		return sorted(fmt.Errorf("commit where %s goes on: %w", t.partition, err))
+	}
+	w.sess.Client().SetOffsets(map[string]map[int32]kgo.EpochOffset{t.topic: {t.id: at}})
+	w.log.Error("a broker has lost records that were processed: what is in their place is read", "partition", t.partition.String(), "from", loss.ResetTo, "processed_to", t.next, "err", loss)
+	t.next, t.committedNext = loss.ResetTo, loss.ResetTo
 	return nil
 }
 

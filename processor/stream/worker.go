@@ -630,12 +630,19 @@ func (w *worker) poll(ctx context.Context, wait time.Duration) kgo.Fetches {
 func (w *worker) fetchErrors(fs kgo.Fetches) (oversized []*kgo.ErrDecompressTooLarge, gone []partition, err error) {
 	for _, fe := range fs.Errors() {
 		var batch *kgo.ErrDecompressTooLarge
+		var loss *kgo.ErrDataLoss
 		switch {
 		case errors.Is(fe.Err, context.DeadlineExceeded), errors.Is(fe.Err, context.Canceled):
 		case errors.Is(fe.Err, kgo.ErrClientClosed):
 			return nil, nil, fmt.Errorf("%w: %w", errRestart, fe.Err)
 		case errors.Is(fe.Err, kerr.OffsetOutOfRange):
 			gone = append(gone, partition{fe.Topic, fe.Partition})
+		case errors.As(fe.Err, &loss):
+			p := partition{fe.Topic, fe.Partition}
+			if t := w.tasks[p]; t != nil && t.at() == running {
+				t.lost = loss
+				gone = append(gone, p)
+			}
 		case errors.As(fe.Err, &batch):
 			if w.stage.Changelog != "" { // farcall's own topic, and farcall writes no such batch
 				return nil, nil, fmt.Errorf("%s/%d: a batch expands to more than %d bytes: %w", fe.Topic, fe.Partition, maxBatchBytes, fe.Err)
