@@ -76,7 +76,7 @@ type partitionTask struct {
 	touched             bool  // in the running transaction
 	skipped             *skipped
 	lost                *kgo.ErrDataLoss // what the client says of the partition; passOver acts on it
-	changelogNext       int64 // behind the rows of the running transaction
+	changelogNext       int64            // behind the rows of the running transaction
 	produced            sync.Mutex
 	cancel              context.CancelFunc
 	ready               chan error
