@@ -47,7 +47,7 @@ func golden(t *testing.T, name string) map[string]string {
 // triageGolden is a row as triage wrote it once.
 func triageGolden(t *testing.T, kind string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "..", "processor", "triage", "testdata", kind+".v1.hex"))
+	text, err := os.ReadFile(filepath.Join("..", "..", "processor", "triage", "testdata", kind+".hex"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,15 +88,18 @@ func TestRowsAreAsStateWritesThem(t *testing.T) {
 	p := profile{since: monday - twelve, last: monday, days: days, accepted: []string{"FR"}, refused: []string{"KP", "NG"}, lists: [4][]seenWith{
 		{seen("DE", &[3]uint64{1, 2, 3}), seen("aws:us-east-1", &[3]uint64{1, 2, 3})}, {seen("aws-cli on linux", nil)}, {seen("AKIAUSUAL", nil)},
 		{seen("AS1", nil), seen("AS2", nil)},
-	}}
-	if diff := cmp.Diff(triageGolden(t, "profile"), p.row()); diff != "" {
+	}, stayed: monday + 86_400}
+	if diff := cmp.Diff(triageGolden(t, "profile.v2"), p.row()); diff != "" {
 		t.Errorf("profile (-triage +here):\n%s", diff)
 	}
-	stays, err := parseStays(triageGolden(t, "stays"))
-	if want := (stay{"NG", monday, monday, monday + 7*3600, true, false}); err != nil || len(stays) != 2 || stays[0] != want || !stays[1].settled {
+	stays, err := parseStays(triageGolden(t, "stays.v2"))
+	if want := (stay{"NG", monday, monday, monday + 7*3600, true, false, ""}); err != nil || len(stays) != 2 || stays[0] != want || !stays[1].settled {
 		t.Errorf("triage's stays are read as %+v, %v", stays, err)
 	}
-	a, err := parseAlertRow(triageGolden(t, "alert"))
+	if a, err := parseAlertRow(stays[len(stays)-1].facts); err != nil || !a.quiet() || !slices.Equal(a.clients, []string{"aws-cli on linux"}) {
+		t.Errorf("the facts of triage's stay are read as %+v, %v", a, err)
+	}
+	a, err := parseAlertRow(triageGolden(t, "alert.v1"))
 	want := fact{"iam:CreateUser", "e1", "111122223333", 9000, 1, allowed, true, (monday + 60) * 1000}
 	if err != nil || a.version != 7 || !a.sent() || a.verdict != 2 || len(a.methods) != 2 || a.methods[0] != want || a.networks != 1 || a.elsewhere != "DE" || a.score != 82.5 ||
 		a.lead.score != 90 || a.lead.place != "NG" || a.organisation.method != anyMethod {
@@ -203,7 +206,7 @@ func triageRows(d derived, alerts []record) map[int32]map[string]string {
 		mine["p"+who] = l.profile().row()
 		spells := l.spells()
 		slices.SortFunc(spells, func(a, b spell) int { return int(a.first - b.first) })
-		stays := binary.AppendVarint([]byte{1}, int64(len(spells)))
+		stays := binary.AppendVarint([]byte{2}, int64(len(spells)))
 		for _, s := range spells {
 			id := alertID(who, s.place, s.first-s.first%daySecond)
 			version := 0
@@ -217,7 +220,11 @@ func triageRows(d derived, alerts []record) map[int32]map[string]string {
 				stays = binary.AppendVarint(stays, n)
 			}
 			stays = append(stays, byte(min(version, 1)), 0)
-			mine["a"+id] = rowOfAlert(who, l, s, version)
+			facts := rowOfAlert(who, l, s, version)
+			if version > 0 {
+				mine["a"+id], facts = facts, ""
+			}
+			stays = appendText(stays, facts)
 		}
 		mine["e"+who] = string(stays)
 		for account, pane := range l.accounts {
@@ -241,7 +248,11 @@ func rowOfAlert(who string, l *life, s spell, version int) string {
 	}
 	score := 61.5 * float64(min(version, 1))
 	b = appendText(b, anomalyOf(who, s, s.deeds[0].method, score))
-	b = appendText(b, anomalyOf(who, s, anyMethod, 20))
+	if version == 0 {
+		b = appendText(b, "")
+	} else {
+		b = appendText(b, anomalyOf(who, s, anyMethod, 20))
+	}
 	b = binary.AppendVarint(b, int64(version))
 	for _, d := range s.deeds[:version] {
 		b = binary.AppendVarint(appendText(appendText(appendText(b, d.method), d.id), account), 6150)
@@ -335,6 +346,7 @@ func TestCheckerNoticesTampering(t *testing.T) {
 		"one profile gone":                          "is missing, want",
 		"one account known since another pane":      "triage's row \"o",
 		"one stay ends in another pane":             "triage's stay of",
+		"one stay founded by another event":         "the evidence",
 		"one alert row of another event":            "which did not happen",
 		"one alert row gone":                        "triage has no row of alert",
 		"one input offset not committed":            "route has committed offset",
@@ -399,6 +411,18 @@ func TestCheckerNoticesMore(t *testing.T) {
 		"a row of nobody":    {func(_ *plan, r *reading) { r.triage[0]["pnobody"] = "\x01" }, "is of no input"},
 		"a row of the cap":   {func(_ *plan, r *reading) { r.triage[0]["k"] = "\x02" }, "is of no input"},
 		"a stay too many":    {func(p *plan, r *reading) { alterAll(r, 'e', doubled) }, "in the order of their first panes"},
+		"facts of what was told in the row of its stays": {func(p *plan, r *reading) {
+			for _, rows := range r.triage {
+				for key, row := range rows {
+					if stays, err := parseStays(row); key[0] == 'e' && err == nil && stays[len(stays)-1].facts == "" {
+						s := stays[len(stays)-1]
+						id := "a" + alertID(key[1:], s.place, s.day)
+						rows[key] = string(appendText([]byte(row[:len(row)-1]), rows[id]))
+						delete(rows, id)
+					}
+				}
+			}
+		}, "in the row of its stays: true"},
 		"nobody was alerted": {func(p *plan, r *reading) { r.alerts = nil }, "alerted: false"},
 		"late alert rows": {func(p *plan, r *reading) {
 			alterAll(r, 'a', func(row string) string { return row[:4] + "\x00" + row[5:] })

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"maps"
 	"math"
@@ -192,10 +193,11 @@ type profile struct {
 	days              trail
 	lists             [4][]seenWith
 	accepted, refused []string
+	stayed            int64
 }
 
 func (p profile) row() string {
-	b := []byte{1}
+	b := []byte{2}
 	number := func(n int64) { b = binary.AppendVarint(b, n) }
 	word := func(w uint64) { b = binary.LittleEndian.AppendUint64(b, w) }
 	trail := func(t trail) {
@@ -226,6 +228,7 @@ func (p profile) row() string {
 			b = appendText(b, place)
 		}
 	}
+	number(p.stayed)
 	return string(b)
 }
 
@@ -234,13 +237,14 @@ type stay struct {
 	place            string
 	day, first, last int64
 	alerted, settled bool
+	facts            string // its alert row, or nothing
 }
 
 func parseStays(row string) (stays []stay, err error) {
 	r := rowReader{b: []byte(row)}
-	r.version()
+	r.version(2)
 	for range r.count() {
-		stays = append(stays, stay{r.text(), r.number(), r.number(), r.number(), r.truth(), r.truth()})
+		stays = append(stays, stay{r.text(), r.number(), r.number(), r.number(), r.truth(), r.truth(), r.text()})
 	}
 	return stays, r.end()
 }
@@ -271,9 +275,14 @@ type alertRow struct {
 
 func (a alertRow) sent() bool { return a.route == 1 }
 
+// quiet says whether the row stands with its stay.
+func (a alertRow) quiet() bool {
+	return a.route == 0 && a.verdict == 0 && a.dropped == 0 && len(a.methods) == 0 && a.organisation.method == ""
+}
+
 func parseAlertRow(row string) (a alertRow, err error) {
 	r := rowReader{b: []byte(row)}
-	r.version()
+	r.version(1)
 	a.version = r.number()
 	a.route, a.verdict, a.timely, a.outcome = r.byte(), r.byte(), r.truth(), r.byte()
 	a.first, a.last, a.dropped = r.number(), r.number(), r.number()
@@ -320,7 +329,7 @@ func parseAnomaly(record string) (a anomaly, err error) {
 	if r.byte() != 3 {
 		return a, errors.New("is no anomaly")
 	}
-	r.version()
+	r.version(1)
 	a.score = math.Float64frombits(r.word())
 	r.skip(8 + 1) // probability, level
 	for range 9 {
@@ -338,7 +347,7 @@ func parseAnomaly(record string) (a anomaly, err error) {
 	if r.byte() != 1 {
 		return a, errors.New("holds no visit")
 	}
-	r.version()
+	r.version(1)
 	r.text() // scope
 	a.method, a.principal, a.place = r.text(), r.text(), r.text()
 	a.pane, a.outcome = r.number(), r.byte()&3
@@ -368,9 +377,9 @@ func (r *rowReader) skip(n int) []byte {
 	return skipped
 }
 
-func (r *rowReader) version() {
-	if r.byte() != 1 {
-		r.b, r.err = nil, errors.New("is not of version 1")
+func (r *rowReader) version(want byte) {
+	if v := r.byte(); v != want {
+		r.b, r.err = nil, fmt.Errorf("is of version %d, not %d", v, want)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -104,14 +105,38 @@ var tamperings = []tampering{
 		return nil
 	}},
 	{"one profile altered", func(_ plan, r *reading) error {
-		return alterRow(r, 'p', func(row string) string { return flip(row, len(row)-3) }) // the hours of its last key's panes
+		return alterRow(r, 'p', func(row string) string { return flip(row, len(row)-3) }) // until when its principal stayed
 	}},
 	{"one profile gone", func(_ plan, r *reading) error { return alterRow(r, 'p', nil) }},
 	{"one account known since another pane", func(_ plan, r *reading) error {
 		return alterRow(r, 'o', func(row string) string { return flip(row, 2) })
 	}},
 	{"one stay ends in another pane", func(_ plan, r *reading) error {
-		return alterRow(r, 'e', func(row string) string { return flip(row, len(row)-4) })
+		return alterRow(r, 'e', func(row string) string {
+			stays, err := parseStays(row)
+			if err != nil || len(stays) == 0 {
+				return row
+			}
+			b := []byte(stays[0].place)
+			for _, n := range [...]int64{stays[0].day, stays[0].first, stays[0].last} {
+				b = binary.AppendVarint(b, n)
+			}
+			return flip(row, strings.Index(row, string(b))+len(b)-2)
+		})
+	}},
+	{"one stay founded by another event", func(_ plan, r *reading) error {
+		return alterRow(r, 'e', func(row string) string {
+			stays, err := parseStays(row)
+			if err != nil {
+				return row
+			}
+			for _, s := range stays {
+				if a, err := parseAlertRow(s.facts); err == nil {
+					return flip(row, strings.Index(row, a.lead.id))
+				}
+			}
+			return row
+		})
 	}},
 	{"one alert row of another event", func(_ plan, r *reading) error {
 		return alterRow(r, 'a', func(row string) string {

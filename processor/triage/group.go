@@ -114,6 +114,11 @@ func (g *group) sighted(s *topics.Sighting) bool {
 	return changed
 }
 
+// quiet says whether there is nothing in the group but where the principal is. Once it is not, it never is again.
+func (g *group) quiet() bool {
+	return g.route == untold && g.verdict == undecided && len(g.methods) == 0 && g.dropped == 0 && g.organisation.Visit.Method == ""
+}
+
 func (g *group) leaderless() bool { return g.lead.Visit.Method == "" }
 
 // add unites an anomaly with the group and says whether that changed anything.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/bits"
 	"slices"
 
@@ -22,6 +23,19 @@ type profile struct {
 	networks    []presence
 	accepted    []string // places that a person found benign, sorted
 	refused     []string // places that a person found malicious, sorted: they stay news
+	// stayed is the last pane of that of its stays that went on last, Unix seconds, 0 for none: past it no stay is near.
+	stayed int64
+}
+
+// unsaid is what a row that does not tell of stays has for stayed.
+const unsaid = math.MaxInt64
+
+// emptied is an empty profile in the memory of p.
+func (p *profile) emptied() profile {
+	return profile{
+		places: p.places[:0], clients: p.clients[:0], keys: p.keys[:0], networks: p.networks[:0],
+		accepted: p.accepted[:0], refused: p.refused[:0],
+	}
 }
 
 // presence is when a place, a client, a key or a network was seen with a principal.
@@ -263,7 +277,8 @@ func (p *profile) unlearn(g *group, e *stay) {
 	}
 }
 
-const profileVersion = 1
+// profileVersion 1 had no stayed.
+const profileVersion = 2
 
 func (p *profile) append(b []byte) []byte {
 	b = append(b, profileVersion)
@@ -301,6 +316,7 @@ func (p *profile) append(b []byte) []byte {
 			text(s)
 		}
 	}
+	number(p.stayed)
 	return b
 }
 
@@ -338,6 +354,9 @@ func (p *profile) decode(b []byte) error {
 		for range r.count() {
 			*list = append(*list, r.text())
 		}
+	}
+	if p.stayed = unsaid; b[0] > 1 {
+		p.stayed = r.number()
 	}
 	return r.end("profile")
 }

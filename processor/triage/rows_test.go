@@ -48,11 +48,11 @@ func rowKinds() map[string]row {
 		"profile": &profile{
 			since: monday - 12*day, last: monday, days: trail, places: []presence{seen("DE"), seen("aws:us-east-1")},
 			clients: []presence{other("aws-cli on linux")}, keys: []presence{other("AKIAUSUAL")}, networks: []presence{other("AS1"), other("AS2")},
-			accepted: []string{"FR"}, refused: []string{"KP", "NG"},
+			accepted: []string{"FR"}, refused: []string{"KP", "NG"}, stayed: monday + day,
 		},
 		"stays": &staysRow{stays{
 			{place: "NG", day: monday, first: monday, last: monday + 7*hour, alerted: true},
-			{place: "DE", day: monday + day, first: monday + day, last: monday + day, settled: true},
+			{place: "DE", day: monday + day, first: monday + day, last: monday + day, settled: true, facts: (&group{version: 1, clients: []string{"aws-cli on linux"}}).append(nil)},
 		}},
 		"alert": &group{
 			version: 7, route: sent, verdict: malicious, timely: true, first: (monday + 60) * 1000, last: (monday + 3600) * 1000, outcome: topics.Allowed | topics.Denied,
@@ -116,6 +116,22 @@ func TestOldCap(t *testing.T) {
 	}
 	if d := diffRows(want, got); d != "" {
 		t.Errorf("it reads as something else (-want +got):\n%s", d)
+	}
+}
+
+// TestOldProfile reads the first versions of the rows of a principal, which did not say how long it stayed, and had no facts.
+func TestOldProfile(t *testing.T) {
+	rows := rowKinds()
+	rows["profile"].(*profile).stayed = unsaid
+	rows["stays"].(*staysRow).stays[1].facts = nil
+	for _, kind := range []string{"profile", "stays"} {
+		got := freshRow(kind)
+		if err := got.decode(readGolden(t, "testdata/"+kind+".v1.hex")); err != nil {
+			t.Fatal(err)
+		}
+		if d := diffRows(rows[kind], got); d != "" {
+			t.Errorf("%s reads as something else (-want +got):\n%s", kind, d)
+		}
 	}
 }
 

@@ -21,6 +21,8 @@ type stay struct {
 	first, last int64 // panes
 	alerted     bool
 	settled     bool // the place was no news to the principal when it began
+	// facts are the row of its alert while there is nothing to tell but that the principal is there: without a row of their own.
+	facts []byte
 }
 
 // StayGap is how long a principal may be unseen in a place before another stay begins: longer than a weekend.
@@ -77,7 +79,8 @@ func (l *stays) at(place string, pane int64, settled bool) (s *stay, changed boo
 	return &(*l)[i], changed
 }
 
-const staysVersion = 1
+// staysVersion 1 had no facts.
+const staysVersion = 2
 
 func (l stays) append(b []byte) []byte {
 	b = append(b, staysVersion)
@@ -90,10 +93,13 @@ func (l stays) append(b []byte) []byte {
 			b = binary.AppendVarint(b, n)
 		}
 		b = append(b, truth(s.alerted), truth(s.settled))
+		b = binary.AppendUvarint(b, uint64(len(s.facts)))
+		b = append(b, s.facts...)
 	}
 	return b
 }
 
+// decode reads a row. The facts alias b.
 func (l *stays) decode(b []byte) error {
 	if len(b) == 0 || b[0] == 0 {
 		return fmt.Errorf("%w: stays: empty", state.ErrRow)
@@ -101,9 +107,15 @@ func (l *stays) decode(b []byte) error {
 	if b[0] > staysVersion {
 		return fmt.Errorf("%w: stays version %d, this build knows up to %d", state.ErrFormat, b[0], staysVersion)
 	}
-	r := rowReader{b: b[1:]}
+	version, r := b[0], rowReader{b: b[1:]}
 	for range r.count() {
-		*l = append(*l, stay{place: r.text(), day: r.number(), first: r.number(), last: r.number(), alerted: r.truth(), settled: r.truth()})
+		s := stay{place: r.text(), day: r.number(), first: r.number(), last: r.number(), alerted: r.truth(), settled: r.truth()}
+		if version > 1 {
+			if f := r.bytes(); len(f) > 0 {
+				s.facts = f
+			}
+		}
+		*l = append(*l, s)
 	}
 	return r.end("stays")
 }

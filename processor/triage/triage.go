@@ -160,11 +160,8 @@ func (t *Task) Record(value []byte, created int64, out Output) (Result, error) {
 // apply runs do on the profile and the stays of a principal, and stages what it changes.
 func (t *Task) apply(principal string, created int64, out Output, do func(*change) error) (Result, error) {
 	c := &t.change
-	*c = change{t: t, principal: principal, created: created, out: out}
-	if err := t.load(state.ProfileKey(principal), c.p.decode); err != nil {
-		return 0, err
-	}
-	if err := t.load(state.StaysKey(principal), c.stays.decode); err != nil {
+	*c = change{t: t, principal: principal, created: created, out: out, p: c.p.emptied(), stays: c.stays[:0]}
+	if err := c.open(); err != nil {
 		return 0, err
 	}
 	if err := do(c); err != nil {
@@ -178,11 +175,11 @@ func (t *Task) apply(principal string, created int64, out Output, do func(*chang
 	}
 	if c.profileChanged {
 		t.row = c.p.append(t.row[:0])
-		t.view.Set(state.ProfileKey(principal), bytes.Clone(t.row))
+		t.view.Set(state.ProfileKey(principal), t.row)
 	}
 	if c.staysChanged {
 		t.row = c.stays.append(t.row[:0])
-		t.view.Set(state.StaysKey(principal), bytes.Clone(t.row))
+		t.view.Set(state.StaysKey(principal), t.row)
 	}
 	return c.result, nil
 }
@@ -239,17 +236,56 @@ type change struct {
 	created                      int64
 	out                          Output
 	p                            profile
-	stays                        stays
+	stays                        stays // once opened
+	opened, hadStays             bool  // the stays; whether they had a row
 	profileChanged, staysChanged bool
 	retractions                  []topics.Retraction
 	result                       Result
 }
 
+// open reads the profile. Who has none has no stays either, and is somebody new: nothing more is looked for.
+func (c *change) open() error {
+	b, err := c.t.view.Get(state.ProfileKey(c.principal))
+	if c.opened = b == nil; err != nil || c.opened {
+		return err
+	}
+	if err := c.p.decode(b); err != nil || c.p.stayed != unsaid {
+		return err
+	}
+	if err := c.openStays(); err != nil {
+		return err
+	}
+	c.p.stayed = 0
+	for i := range c.stays {
+		c.p.stayed = max(c.p.stayed, c.stays[i].last)
+	}
+	return nil
+}
+
+// openStays reads the stays, which most sightings have no use for.
+func (c *change) openStays() error {
+	if c.opened {
+		return nil
+	}
+	c.opened = true
+	b, err := c.t.view.Get(state.StaysKey(c.principal))
+	if c.hadStays = b != nil; err != nil || !c.hadStays {
+		return err
+	}
+	return c.stays.decode(b)
+}
+
 func (c *change) sighting(s *topics.Sighting) error {
 	v := &s.Visit
-	c.profileChanged = c.t.learn(&c.p, s)
+	learned := c.t.learn(&c.p, s)
+	c.profileChanged = c.profileChanged || learned
 	c.t.known("", v.Pane)
 	c.t.known(v.Evidence.Account, v.Pane)
+	if v.Pane <= c.p.stayed+stayGap { // else there is none near it
+		if err := c.openStays(); err != nil {
+			return err
+		}
+	}
 	// Being in a place that is no news is worth no alert, unless one is growing. A sighting that taught the profile nothing may
 	// still be the earliest of its pane, or the first that was allowed: several raw partitions tell the same presence.
 	grows := func(s stay) bool { return s.place == v.Place && s.alerted && s.holds(v.Pane) }
@@ -258,7 +294,7 @@ func (c *change) sighting(s *topics.Sighting) error {
 			return err
 		}
 	}
-	if !c.profileChanged {
+	if !learned {
 		return nil
 	}
 	// And what the principal does here bears on its stays elsewhere.
@@ -281,8 +317,14 @@ func (c *change) settled(v *topics.Visit) bool {
 
 // touch puts what a visit says into the alert of the stay that it belongs to.
 func (c *change) touch(v *topics.Visit, unite func(*group) bool) error {
+	if err := c.openStays(); err != nil {
+		return err
+	}
 	e, changed := c.stays.at(v.Place, v.Pane, c.settled(v))
 	c.staysChanged = c.staysChanged || changed
+	if e.last > c.p.stayed {
+		c.p.stayed, c.profileChanged = e.last, true
+	}
 	return c.update(e, unite)
 }
 
@@ -291,9 +333,14 @@ func (c *change) update(e *stay, unite func(*group) bool) error {
 	t, p := c.t, &c.p
 	id := alert.ID(c.principal, e.place, e.day)
 	key := state.AlertKey(id)
-	b, err := t.view.Get(key)
-	if err != nil {
-		return err
+	b := e.facts
+	apart := false // whether they have a row of their own
+	if b == nil && c.hadStays {
+		var err error
+		if b, err = t.view.Get(key); err != nil {
+			return err
+		}
+		apart = b != nil
 	}
 	g := &t.group
 	*g = group{}
@@ -331,12 +378,18 @@ func (c *change) update(e *stay, unite func(*group) bool) error {
 	g.version++
 	result := Below
 	if tells {
+		var err error
 		if result, err = c.tell(e, g, id, score, context); err != nil {
 			return err
 		}
 	}
-	t.row = g.append(t.row[:0])
-	t.view.Set(key, bytes.Clone(t.row))
+	if t.row = g.append(t.row[:0]); apart || !g.quiet() {
+		t.view.Set(key, t.row)
+		c.staysChanged = c.staysChanged || e.facts != nil
+		e.facts = nil
+	} else {
+		e.facts, c.staysChanged = bytes.Clone(t.row), true
+	}
 	if c.result == Unchanged || result > c.result {
 		c.result = result
 	}
@@ -402,6 +455,9 @@ func (c *change) tell(e *stay, g *group, id string, score float64, context alert
 // decide acts on what a person found an alert to be. A benign place is no news to the principal any more; what a malicious stay
 // taught is taken back, and its place stays news.
 func (c *change) decide(d *topics.Verdict) error {
+	if err := c.openStays(); err != nil {
+		return err
+	}
 	at := slices.IndexFunc(c.stays, func(s stay) bool { return alert.ID(c.principal, s.place, s.day) == d.AlertID })
 	if at < 0 {
 		return nil // too old: nothing is left of it
@@ -478,12 +534,17 @@ func (t *Task) advance(eventTime, now int64, out Output) error {
 		forget(state.StaysPrefix(), func(b []byte) (bool, error) {
 			var l stays
 			err := l.decode(b)
-			return !slices.ContainsFunc(l, func(s stay) bool { return s.last >= oldest-maxStay }), err
+			// Not before the alert rows of all of them: where there is no row of stays, none is looked for.
+			return !slices.ContainsFunc(l, func(s stay) bool { return s.last+t.width > oldest-maxStay }), err
 		}),
 		forget(state.ProfilePrefix(), func(b []byte) (bool, error) {
 			var p profile
 			err := p.decode(b)
-			return p.last < oldest-profileMemory, err
+			last := p.last
+			if p.stayed != unsaid {
+				last = max(last, p.stayed)
+			}
+			return last < oldest-profileMemory, err
 		}))
 	for _, k := range gone {
 		t.view.Delete(k)
