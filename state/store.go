@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -135,6 +134,7 @@ type Store struct {
 	meta    Meta
 	hasMeta bool
 	overlay map[string][]byte // nil value: deleted
+	ordered []Row             // what overlay holds, in key order; nil until it is asked for
 	reader  *pebble.Iterator  // of Get; nil until it is needed
 	reads   int               // Gets of the reader
 
@@ -348,10 +348,12 @@ func (s *Store) release() error {
 }
 
 // Set implements View.
-func (s *Store) Set(key, value []byte) { s.overlay[string(key)] = append([]byte{}, value...) }
+func (s *Store) Set(key, value []byte) {
+	s.overlay[string(key)], s.ordered = append(make([]byte, 0, len(value)), value...), nil
+}
 
 // Delete implements View.
-func (s *Store) Delete(key []byte) { s.overlay[string(key)] = nil }
+func (s *Store) Delete(key []byte) { s.overlay[string(key)], s.ordered = nil, nil }
 
 // Scan implements View.
 func (s *Store) Scan(prefix []byte, fn func(key, value []byte) error) error {
@@ -469,12 +471,30 @@ func (s *Store) Rows() iter.Seq2[[]byte, []byte] {
 // tombstone.
 func (s *Store) Changes() iter.Seq2[[]byte, []byte] {
 	return func(yield func(k, v []byte) bool) {
-		for _, k := range slices.Sorted(maps.Keys(s.overlay)) {
-			if !yield([]byte(k), s.overlay[k]) {
+		for _, r := range s.staged() {
+			if !yield(r.Key, r.Value) {
 				return
 			}
 		}
 	}
+}
+
+// staged are the staged changes in key order: the changelog wants them so, and a memtable takes them so at less cost.
+func (s *Store) staged() []Row {
+	if s.ordered == nil {
+		s.ordered = make([]Row, 0, len(s.overlay))
+		for k, v := range s.overlay {
+			s.ordered = append(s.ordered, Row{Key: []byte(k), Value: v})
+		}
+		slices.SortFunc(s.ordered, func(a, b Row) int { return bytes.Compare(a.Key, b.Key) })
+	}
+	return s.ordered
+}
+
+// unstage forgets the staged changes.
+func (s *Store) unstage() {
+	clear(s.overlay)
+	s.ordered = nil
 }
 
 // Dirty says how many rows are staged.
@@ -494,27 +514,26 @@ func (s *Store) Commit(pos Position) error {
 	}
 	rows := make([]Row, 0, len(s.overlay))
 	size, limit := 0, int(s.o.MemTableBytes/4)
-	for k, v := range s.overlay {
-		if k == string(metaKey) {
+	var meta []Row
+	for _, r := range s.staged() {
+		if bytes.Equal(r.Key, metaKey) {
+			meta = append(meta, r)
 			continue
 		}
-		if size += len(k) + len(v) + batchRowBytes; size > limit && len(rows) > 0 && s.known {
+		if size += len(r.Key) + len(r.Value) + batchRowBytes; size > limit && len(rows) > 0 && s.known {
 			if err := s.write(rows, nil); err != nil {
 				return err
 			}
-			rows, size = rows[:0], len(k)+len(v)+batchRowBytes
+			rows, size = rows[:0], len(r.Key)+len(r.Value)+batchRowBytes
 		}
-		rows = append(rows, Row{Key: []byte(k), Value: v})
+		rows = append(rows, r)
 	}
-	if v, ok := s.overlay[string(metaKey)]; ok {
-		rows = append(rows, Row{Key: metaKey, Value: v})
-	}
-	clear(s.overlay)
-	return s.Apply(rows, pos)
+	s.unstage()
+	return s.Apply(append(rows, meta...), pos)
 }
 
 // Rollback drops the staged changes.
-func (s *Store) Rollback() { clear(s.overlay) }
+func (s *Store) Rollback() { s.unstage() }
 
 // Row is one changelog record; a nil Value is a tombstone.
 type Row struct{ Key, Value []byte }
@@ -609,7 +628,7 @@ func (s *Store) Wipe() error {
 	if err := moveAway(s.o.FS, s.dir, s.wiped()); err != nil {
 		return err
 	}
-	clear(s.overlay)
+	s.unstage()
 	s.unflushed, s.flushing = 0, nil
 	return s.open()
 }

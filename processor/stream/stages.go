@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/farcall/farcall/processor/alert"
@@ -142,7 +143,7 @@ func (s Stages) detect() Stage {
 	return Stage{
 		Name: "detect", Inputs: []string{s.Names.Visits}, Changelog: s.Names.DetectChangelog, Fingerprint: fmt.Sprintf("%s scope=%s normaliser=%d", s.Detect.Fingerprint(), s.Route.Scope, cloudtrail.MethodNormaliser), Start: Earliest, Partitions: s.Partitions,
 		Open: func(i TaskInfo) (Task, error) {
-			return &detectTask{Task: detect.NewTask(s.Detect, i.View, i.StreamTime), s: s}, nil
+			return &detectTask{Task: detect.NewTask(s.Detect, i.View, i.StreamTime), s: s, results: counters(s.Metrics.Visits, detect.Results())}, nil
 		},
 	}
 }
@@ -151,8 +152,17 @@ func (s Stages) detect() Stage {
 type detectTask struct {
 	*detect.Task
 	s       Stages
+	results []prometheus.Counter // by detect.Result
 	visit   topics.Visit
 	anomaly topics.Anomaly
+}
+
+// counters are those of all results, by result: to find one by its name costs as much as to learn a visit.
+func counters[R fmt.Stringer](of *prometheus.CounterVec, results []R) (c []prometheus.Counter) {
+	for _, r := range results {
+		c = append(c, of.WithLabelValues(r.String()))
+	}
+	return c
 }
 
 func (t *detectTask) Process(r *kgo.Record, out *Output) error {
@@ -172,7 +182,7 @@ func (t *detectTask) Process(r *kgo.Record, out *Output) error {
 	if err != nil {
 		return err
 	}
-	t.s.Metrics.Visits.WithLabelValues(result.String()).Inc()
+	t.results[result].Inc()
 	switch {
 	case result == detect.Late:
 		t.s.Metrics.Dropped.WithLabelValues("detect", "late").Inc()
@@ -243,7 +253,7 @@ func (s Stages) triage() Stage {
 			cfg := s.Triage
 			cfg.Partition, cfg.Partitions = i.Partition, max(s.Partitions, 1)
 			t, err := triage.NewTask(cfg, i.View, i.StreamTime)
-			return &triageTask{Task: t, s: s, partition: i.Partition}, err
+			return &triageTask{Task: t, s: s, results: counters(s.Metrics.Triaged, triage.Results()), partition: i.Partition}, err
 		},
 	}
 }
@@ -252,6 +262,7 @@ func (s Stages) triage() Stage {
 type triageTask struct {
 	*triage.Task
 	s         Stages
+	results   []prometheus.Counter // by triage.Result
 	partition int32
 	out       *Output
 	day       int64 // and accounts that the metrics know of
@@ -294,7 +305,7 @@ func (t *triageTask) Process(r *kgo.Record, out *Output) error {
 	if err != nil {
 		return err
 	}
-	t.s.Metrics.Triaged.WithLabelValues(result.String()).Inc()
+	t.results[result].Inc()
 	return nil
 }
 

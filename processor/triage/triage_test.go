@@ -272,7 +272,8 @@ func runInOrder(t testing.TB, records [][]byte, order []int) (profiles map[strin
 			f := finally{group: g}
 			if a := d.alerts[id]; a != nil {
 				b := *a
-				b.ID, b.Version, b.Context.Earlier = "", 0, 0
+				// Nor since when an account is known: what others do there is no reason to tell the alert again.
+				b.ID, b.Version, b.Context.Earlier, b.Context.AccountSince = "", 0, 0, 0
 				f.alert = &b
 			}
 			places[s.place] = f
