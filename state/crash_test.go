@@ -161,13 +161,13 @@ func TestCrash(t *testing.T) {
 			s.Set([]byte(k), v)
 			now[k] = v
 		}
-		if n%40 == 0 { // one that does not fit the memtable
+		if n%40 == 0 { // one that does not fit the memtable, and comes first
 			v := make([]byte, 24<<10)
 			for i := range v {
 				v[i] = byte(rng.Uint32())
 			}
-			s.Set([]byte("wlarge"), v)
-			now["wlarge"] = v
+			s.Set([]byte("w-large"), v)
+			now["w-large"] = v
 		}
 		meta := Meta{Input: 10 * n, StreamTime: n, Fingerprint: "crash"}
 		s.SetMeta(meta)

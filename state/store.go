@@ -284,12 +284,20 @@ func (s *Store) load() error {
 }
 
 func (s *Store) loadMeta() error {
-	s.meta, s.hasMeta = Meta{}, false
 	b, err := s.Get(metaKey)
-	if err != nil || b == nil {
+	if err != nil {
 		return err
 	}
-	if err := s.meta.decode(b); err != nil {
+	return s.takeMeta(b)
+}
+
+// takeMeta takes over what the meta row says, nil for none.
+func (s *Store) takeMeta(row []byte) error {
+	s.meta, s.hasMeta = Meta{}, false
+	if row == nil {
+		return nil
+	}
+	if err := s.meta.decode(row); err != nil {
 		return fmt.Errorf("state folder %s: %w", s.dir, err)
 	}
 	s.hasMeta = true
@@ -547,8 +555,10 @@ func (s *Store) Apply(rows []Row, pos Position) error {
 		return err
 	}
 	s.pos, s.known = pos, true
-	if slices.ContainsFunc(rows, func(r Row) bool { return bytes.Equal(r.Key, metaKey) }) {
-		return errors.Join(s.loadMeta(), s.release())
+	for _, r := range slices.Backward(rows) {
+		if bytes.Equal(r.Key, metaKey) {
+			return s.takeMeta(r.Value)
+		}
 	}
 	return nil
 }
