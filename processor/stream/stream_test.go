@@ -540,7 +540,8 @@ type member struct {
 	cancel  context.CancelFunc
 	ended   chan error
 	over    bool
-	// forgotten is how many partitions should be found at older offsets than were committed.
+	// forgotten is how many partitions should be found at older offsets than were committed; one that the group moves before anything is
+	// committed there is found so twice.
 	forgotten int
 }
 
@@ -614,8 +615,8 @@ func (m *member) end() error {
 	m.t.Helper()
 	err := receive(m.t, "the end of "+m.slot, m.ended)
 	m.over = true
-	if n := int(m.value("farcall_forgotten_offsets_total")); n != m.forgotten {
-		m.t.Errorf("%s found that the group had forgotten the offsets of %d partitions, want %d", m.slot, n, m.forgotten)
+	if n := int(m.value("farcall_forgotten_offsets_total")); n < m.forgotten || n > 0 && m.forgotten == 0 {
+		m.t.Errorf("%s found that the group had forgotten the offsets of %d partitions, want at least %d", m.slot, n, m.forgotten)
 	}
 	for p := assigned; p <= closed; p++ {
 		if n := m.value("farcall_tasks", "phase", p.String()); n != 0 {
