@@ -522,6 +522,8 @@ func TestRowsOfOlderBuilds(t *testing.T) {
 		}
 		records = append(records, rapid.Permutation(drawStay(rt)).Draw(rt, "order")...)
 		now, old := newDesk(t, DefaultConfig()), newDesk(t, DefaultConfig())
+		now.officeDays("DE", 20)
+		old.officeDays("DE", 20)
 		for i, r := range records {
 			old.asOld()
 			if a, b := now.feed(r), old.feed(r); a != b {
