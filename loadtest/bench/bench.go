@@ -34,10 +34,10 @@ type bench struct {
 }
 
 // open starts what all measurements need. cluster is one that runs already, or nil.
-func open(ctx context.Context, out io.Writer, cluster *kafka.Cluster) (_ *bench, end func() error, err error) {
+func open(ctx context.Context, out io.Writer, cluster *kafka.Cluster) (_ *bench, _ func() error, err error) {
 	b := &bench{out: out}
 	var undo []func() error
-	end = func() (err error) {
+	end := func() (err error) {
 		for i := len(undo) - 1; i >= 0; i-- {
 			err = errors.Join(err, undo[i]())
 		}

@@ -165,6 +165,11 @@ func goodRun(t *testing.T) (plan, reading) {
 			told(in, v+1, "61.5")
 		}
 	}
+	// Somebody was in more places than a row of stays holds.
+	for _, place := range slices.Sorted(maps.Values(countryOf))[:maxStays+1] {
+		send(1, l.event(now, "carol", place, "kms:Decrypt", ""))
+	}
+	r.busy = []string{account + "/user/carol"}
 	// A victim was at home meanwhile: an alert of its own.
 	home := incident{account + "/user/bob", "BO", []string{"kms:Decrypt"}, now.Truncate(paneWidth).Unix()}
 	send(1, l.event(now, "bob", home.country, home.methods[0], ""))
@@ -364,7 +369,7 @@ func TestCheckerNoticesTampering(t *testing.T) {
 		}
 	}
 	p, r := goodRun(t)
-	if rejected, err := prove(p, r); err != nil || rejected != len(want) {
+	if rejected, err := prove(p, r, r.busy); err != nil || rejected != len(want) {
 		t.Errorf("prove: %d rejected of %d, %v", rejected, len(want), err)
 	}
 }
@@ -408,9 +413,9 @@ func TestCheckerNoticesMore(t *testing.T) {
 			a := r.alerts[0]
 			r.alerts = append(r.alerts, record{key: "f", value: strings.NewReplacer(`"NG"`, `"AL"`, a.key, "f").Replace(a.value)})
 		}, "triage has no row of alert f"},
-		"a row of nobody":    {func(_ *plan, r *reading) { r.triage[0]["pnobody"] = "\x01" }, "is of no input"},
-		"a row of the cap":   {func(_ *plan, r *reading) { r.triage[0]["k"] = "\x02" }, "is of no input"},
-		"a stay too many":    {func(p *plan, r *reading) { alterAll(r, 'e', doubled) }, "in the order of their first panes"},
+		"a row of nobody":  {func(_ *plan, r *reading) { r.triage[0]["pnobody"] = "\x01" }, "is of no input"},
+		"a row of the cap": {func(_ *plan, r *reading) { r.triage[0]["k"] = "\x02" }, "is of no input"},
+		"a stay too many":  {func(p *plan, r *reading) { alterAll(r, 'e', doubled) }, "in the order of their first panes"},
 		"facts of what was told in the row of its stays": {func(p *plan, r *reading) {
 			for _, rows := range r.triage {
 				for key, row := range rows {

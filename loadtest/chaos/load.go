@@ -292,10 +292,7 @@ func (l *load) plantBad(ctx context.Context, now time.Time) {
 func (l *load) plant(ctx context.Context, raw, detect, by int32, methods int) incident {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	who := l.people[l.rng.IntN(len(l.people))]
-	for by >= 0 && partitionOf(who.principal(), partitions) != by {
-		who = l.people[l.rng.IntN(len(l.people))]
-	}
+	who := l.victim(by)
 	now := time.Now().Truncate(time.Second)
 	in := incident{principal: who.principal(), pane: now.Truncate(paneWidth).Unix()}
 	for i, p := range l.spare[detect] {
@@ -326,6 +323,24 @@ func (l *load) plant(ctx context.Context, raw, detect, by int32, methods int) in
 	}
 	l.incidents = append(l.incidents, in)
 	return in
+}
+
+// victim draws whom an incident befalls. Each is a stay, and of a principal with more of them than a row holds the checker can't say
+// much: as long as there is anybody with fewer it is one of them.
+func (l *load) victim(by int32) (who person) {
+	stays := map[string]int{}
+	for _, in := range l.incidents {
+		stays[in.principal]++
+	}
+	for tries := 0; ; tries++ {
+		who = l.people[l.rng.IntN(len(l.people))]
+		if by >= 0 && partitionOf(who.principal(), partitions) != by {
+			continue
+		}
+		if stays[who.principal()] < maxStays-2 || tries > 1000 { // at home it has one, and near midnight perhaps two
+			return who
+		}
+	}
 }
 
 // flush waits until the broker has everything.

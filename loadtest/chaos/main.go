@@ -384,7 +384,7 @@ func (d *driver) judge() error {
 	if len(v.differs) > 0 {
 		return fmt.Errorf("%d differences, %d other violations", len(v.differs), len(d.violations))
 	}
-	rejected, err := prove(p, r)
+	rejected, err := prove(p, r, v.busy)
 	if err != nil {
 		return fmt.Errorf("the checker can't be believed: %w", err)
 	}
