@@ -170,6 +170,8 @@ func goodRun(t *testing.T) (plan, reading) {
 		send(1, l.event(now, "carol", place, "kms:Decrypt", ""))
 	}
 	r.busy = []string{account + "/user/carol"}
+	// Somebody was at home, and nobody was told of it.
+	send(1, l.event(now, "dave", "NL", "kms:Decrypt", ""))
 	// A victim was at home meanwhile: an alert of its own.
 	home := incident{account + "/user/bob", "BO", []string{"kms:Decrypt"}, now.Truncate(paneWidth).Unix()}
 	send(1, l.event(now, "bob", home.country, home.methods[0], ""))
