@@ -48,7 +48,7 @@ var inputs = []cost{
 		func(c *costs) *float64 { return &c.detectBytes }},
 	{"triage-bytes", "B", "changelog of triage for a sighting", "a million events of the default world: all stages, less route and detect",
 		func(c *costs) *float64 { return &c.triageBytes }},
-	{"profile-bytes", "B", "rows of triage for a principal", "state/FORMAT.md, with two places, clients and networks, and stays",
+	{"profile-bytes", "B", "rows of triage for a principal", "state/FORMAT.md: 380 of a profile with two places, clients and networks, 720 of its stays with the facts of one; keys of 80",
 		func(c *costs) *float64 { return &c.profileBytes }},
 	{"use", "", "share of a core that is planned with, so that a backlog goes", "assumed", func(c *costs) *float64 { return &c.use }},
 	{"cores", "", "cores of a process", "assumed", func(c *costs) *float64 { return &c.cores }},
@@ -70,7 +70,7 @@ var inputs = []cost{
 func defaults() costs {
 	return costs{
 		routeEvent: 2.6, routeTold: 1.8, detectVisit: 7.1, triageSighting: 54, rawBytes: 320, toldBytes: 380, detectBytes: 60, triageBytes: 550,
-		profileBytes: 400,
+		profileBytes: 1100,
 		use:          .6, cores: 2, commit: .3, markers: 5000, memory: 1 << 20, restoreRows: 1_900_000, session: 10, settle: 1.9, replicas: 3, retention: 7,
 	}
 }
