@@ -23,7 +23,8 @@ type profile struct {
 	networks    []presence
 	accepted    []string // places that a person found benign, sorted
 	refused     []string // places that a person found malicious, sorted: they stay news
-	// stayed is the last pane of that of its stays that went on last, Unix seconds, 0 for none: past it no stay is near.
+	// stayed is the last pane of that of its stays that went on last, Unix seconds, 0 for none: past it no stay is near. It follows
+	// the order of records as far as stays do.
 	stayed int64
 }
 
