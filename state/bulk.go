@@ -31,6 +31,11 @@ const (
 	batchBytes = 8 << 20
 	// ingestBytes is the least that is worth a sorted table of its own.
 	ingestBytes = 1 << 20
+	// heldRuns is how many tables a restore of an empty store takes over before the first compaction. Each covers all keys, so that
+	// compactions meanwhile would write the same rows again and again, and take half as much of the processor as the restore itself.
+	heldRuns = 20
+	// stopWrites is at how many levels of such tables Pebble makes writes wait for compactions: past what a restore may leave.
+	stopWrites = heldRuns + 12
 	// restoreBufferBytes is the default size of the buffer in which a restore gathers rows.
 	restoreBufferBytes = 16 << 20
 	// smallOffsets is how far behind a store may be for its restore to count as a small one: about a megabyte of rows.

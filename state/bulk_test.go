@@ -104,6 +104,47 @@ func TestColdTombstones(t *testing.T) {
 	}
 }
 
+// TestCompactionsWaitForTheRestore hands tables over that all cover the same keys: none is written again before the last, and all are behind
+// it, with nothing more to ask for them.
+func TestCompactionsWaitForTheRestore(t *testing.T) {
+	s := open(t, vfs.NewMem())
+	defer closeStore(t, s)
+	rows := map[string]string{}
+	run := func(n int) {
+		t.Helper()
+		g := &gather{limit: 1 << 20}
+		for i := range 200 {
+			k, v := fmt.Sprintf("w%d", i), fmt.Sprint(n, i)
+			g.add([]byte(k), []byte(v))
+			rows[k] = v
+		}
+		if err := s.ingest(g, Position{topicA, int64(n)}, n == 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.filling.Store(true)
+	for n := range heldRuns - 1 {
+		run(n + 1)
+	}
+	<-time.After(300 * time.Millisecond) // three looks of Pebble's scheduler
+	if m := s.db.Metrics(); m.Compact.Count != 0 || m.Levels[0].Sublevels != heldRuns-2 { // the first went to the lowest level
+		t.Errorf("%d compactions, %d tables above one another, want none and %d", m.Compact.Count, m.Levels[0].Sublevels, heldRuns-2)
+	}
+	s.filling.Store(false)
+	run(heldRuns)
+	for wait := 0; s.db.Metrics().Levels[0].Sublevels > 4; wait++ {
+		if wait == 100 {
+			t.Fatalf("%d tables above one another, and nobody compacts them", s.db.Metrics().Levels[0].Sublevels)
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+	for k, v := range rows {
+		if got := get(t, s, k); string(got) != v {
+			t.Fatalf("row %s is %q, want %q", k, got, v)
+		}
+	}
+}
+
 // TestCrashOfColdRestore stops the machine before every write to the disk while a restore fills an empty store in sorted
 // tables that overlap, goes on in batches, and flushes. What is found is empty, or exactly the rows of its position.
 func TestCrashOfColdRestore(t *testing.T) {

@@ -313,6 +313,7 @@ func BenchmarkColdFill(b *testing.B) {
 			pos := Position{topicA, int64(next)}
 			var err error
 			if cold {
+				s.filling.Store(next < n)
 				err = s.ingest(g, pos, first)
 			} else {
 				err = s.applyBatch(g, pos)

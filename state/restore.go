@@ -125,10 +125,15 @@ func (r Restore) Run(ctx context.Context, s *Store) (out Restored, err error) {
 
 	progress := time.Now()
 	cold := !known // and then nothing is in Pebble's memtables, and tombstones have nothing to bury
-	apply := func() error {
+	tables := false
+	defer s.filling.Store(false)
+	apply := func(last bool) error {
 		pos := Position{Topic: id, Next: next}
 		var err error
-		if cold && g.bytes() >= ingestBytes {
+		// Once there is a table the rest are tables, too: the last of them lets the compactions begin.
+		if cold && (tables || g.bytes() >= ingestBytes) {
+			tables = true
+			s.filling.Store(!last)
 			err = s.ingest(g, pos, out.Rows == 0)
 		} else {
 			err = s.applyBatch(g, pos)
@@ -159,7 +164,7 @@ func (r Restore) Run(ctx context.Context, s *Store) (out Restored, err error) {
 			}
 			if !rec.Attrs.IsControl() {
 				if full := g.full(len(rec.Key) + len(rec.Value)); full || !cold && g.bytes() >= batchBytes {
-					if failed = apply(); failed != nil {
+					if failed = apply(false); failed != nil {
 						return
 					}
 				}
@@ -185,7 +190,7 @@ func (r Restore) Run(ctx context.Context, s *Store) (out Restored, err error) {
 			next = target
 		}
 	}
-	return out, apply()
+	return out, apply(true)
 }
 
 // ended asks the leader itself whether nothing is left to read in [next, target): compaction can empty the batches there,

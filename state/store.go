@@ -137,6 +137,7 @@ type Store struct {
 	ordered []Row             // what overlay holds, in key order; nil until it is asked for
 	reader  *pebble.Iterator  // of Get; nil until it is needed
 	reads   int               // Gets of the reader
+	filling atomic.Bool       // compactions wait; they begin with the first change of the tables after that
 
 	unflushed int
 	flushing  <-chan struct{}
@@ -185,6 +186,14 @@ func (s *Store) open() error {
 			BackgroundError: func(err error) { s.failed(f, err) },
 			DataCorruption:  func(i pebble.DataCorruptionInfo) { s.failed(f, i.Details) },
 		},
+	}
+	opts.L0StopWritesThreshold = stopWrites
+	opts.Experimental.L0CompactionConcurrency = heldRuns // tables above one another for each compaction past lower
+	opts.CompactionConcurrencyRange = func() (lower, upper int) {
+		if s.filling.Load() {
+			return 0, 1
+		}
+		return 1, 1
 	}
 	// A table that waits among the memtables is known to the log alone, and there is none.
 	opts.Experimental.DisableIngestAsFlushable = func() bool { return true }
