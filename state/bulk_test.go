@@ -126,7 +126,7 @@ func TestCompactionsWaitForTheRestore(t *testing.T) {
 	for n := range heldRuns - 1 {
 		run(n + 1)
 	}
-	<-time.After(300 * time.Millisecond) // three looks of Pebble's scheduler
+	<-time.After(300 * time.Millisecond)                                                  // three looks of Pebble's scheduler
 	if m := s.db.Metrics(); m.Compact.Count != 0 || m.Levels[0].Sublevels != heldRuns-2 { // the first went to the lowest level
 		t.Errorf("%d compactions, %d tables above one another, want none and %d", m.Compact.Count, m.Levels[0].Sublevels, heldRuns-2)
 	}
