@@ -18,7 +18,7 @@ import (
 	"github.com/farcall/farcall/loadtest/generate"
 )
 
-// intrusions is their share in the load of latency: each is of a principal of its own.
+// intrusions is their share in the load of latency, or what makes five a second: each is of a principal of its own.
 const intrusions = .002
 
 // alerting is a system whose alerts are timed.
@@ -242,9 +242,17 @@ func (b *bench) fullRate(ctx context.Context, o options, a *alerting, p *process
 		_, err := g.Produce(pctx, cl, generate.Load{Topic: a.raw, Partitions: o.partitions, Records: math.MaxInt, Each: keep})
 		produced <- err
 	}()
+	// Commits may come a second apart: what lies between two of them is counted, not what lies in a time of the clock.
+	type commit struct {
+		at   time.Time
+		done int64
+	}
+	var commits []commit
 	look := func() error {
 		n, err := b.progress(ctx, step{a.group, a.raw})
-		done.Store(n)
+		if done.Swap(n) != n {
+			commits = append(commits, commit{time.Now(), n})
+		}
 		return err
 	}
 	// The beginning, with its start-up and its many new presences, does not count.
@@ -252,15 +260,19 @@ func (b *bench) fullRate(ctx context.Context, o options, a *alerting, p *process
 	var rate float64
 	until := func(d time.Duration) error {
 		end := time.Now().Add(d)
-		return p.waitFor(ctx, func() (bool, error) { return time.Now().After(end), look() })
+		return p.waitFor(ctx, func() (bool, error) { return time.Now().After(end) && len(commits) > 2, look() })
 	}
 	if err == nil {
 		err = until(o.paced / 4)
 	}
 	if err == nil {
-		from, began := done.Load(), time.Now()
-		err = until(o.paced / 2)
-		rate = float64(done.Load()-from) / time.Since(began).Seconds()
+		commits = nil
+		if err = until(o.paced / 2); err != nil {
+			stop()
+			return 0, errors.Join(err, <-produced)
+		}
+		first, last := commits[0], commits[len(commits)-1]
+		rate = float64(last.done-first.done) / last.at.Sub(first.at).Seconds()
 		if sent.Load()-done.Load() < backlog/4 {
 			fmt.Fprintf(b.out, "%s: the producer kept no backlog, so the full rate is the producer's beside it.\n", a.name)
 		}
@@ -273,7 +285,7 @@ func (b *bench) fullRate(ctx context.Context, o options, a *alerting, p *process
 func (b *bench) hold(ctx context.Context, o options, a *alerting, p *process, cl *kgo.Client, rate float64, seed uint64) (paced, error) {
 	r := paced{system: a.name, rate: rate}
 	w := o.world(generate.Default)
-	w.Start, w.Rate, w.Seed, w.Intrusions = time.Now(), rate, 12+seed, intrusions
+	w.Start, w.Rate, w.Seed, w.Intrusions = time.Now(), rate, 12+seed, max(intrusions, min(5/rate, .1))
 	g, err := generate.New(w)
 	if err != nil {
 		return r, err
