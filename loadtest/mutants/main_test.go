@@ -78,7 +78,7 @@ func TestPage(t *testing.T) {
 		}
 	}
 	var tests strings.Builder
-	for _, pkg := range []string{"processor/stream", "processor/config", "state", "topics"} {
+	for _, pkg := range []string{"processor/stream", "processor/config", "processor/triage", "state", "topics"} {
 		files, err := filepath.Glob(filepath.Join(root, pkg, "*_test.go"))
 		if err != nil {
 			t.Fatal(err)
