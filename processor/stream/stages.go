@@ -157,7 +157,7 @@ type detectTask struct {
 	anomaly topics.Anomaly
 }
 
-// counters are those of all results, by result: to find one by its name costs as much as to learn a visit.
+// counters are those of all results, by result, found once and not for each record.
 func counters[R fmt.Stringer](of *prometheus.CounterVec, results []R) (c []prometheus.Counter) {
 	for _, r := range results {
 		c = append(c, of.WithLabelValues(r.String()))
