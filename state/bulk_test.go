@@ -17,6 +17,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"pgregory.net/rapid"
+
+	"github.com/farcall/farcall/state/crashdisk"
 )
 
 // TestIngestAgainstMap gives rows to a store in sorted tables and batches that overlap, at random, and to a map: the newest of
@@ -149,7 +151,7 @@ func TestCompactionsWaitForTheRestore(t *testing.T) {
 // tables that overlap, goes on in batches, and flushes. What is found is empty, or exactly the rows of its position.
 func TestCrashOfColdRestore(t *testing.T) {
 	const runs = 12
-	disk := vfs.NewCrashableMem()
+	disk := crashdisk.New()
 	h := &history{after: map[int64]snapshot{}}
 	rng := rand.New(rand.NewPCG(5, 9))
 	var mu sync.Mutex

@@ -10,6 +10,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/farcall/farcall/state/crashdisk"
 )
 
 // history is what the store must hold after each commit, by position.
@@ -89,7 +91,7 @@ func (h *history) torn(s *Store) string {
 // changelog brings it up to date.
 func TestCrash(t *testing.T) {
 	const commits = 250
-	disk := vfs.NewCrashableMem()
+	disk := crashdisk.New()
 	h := &history{after: map[int64]snapshot{}}
 	rng := rand.New(rand.NewPCG(3, 5))
 

@@ -16,6 +16,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/farcall/farcall/state/crashdisk"
 )
 
 // fill puts rows that don't compress into a store on fs and closes it.
@@ -185,7 +187,7 @@ func TestDiskFull(t *testing.T) {
 		{"manifest", func(op errorfs.Op) bool { return strings.Contains(op.Path, "MANIFEST") }},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			disk := vfs.NewCrashableMem()
+			disk := crashdisk.New()
 			var full atomic.Bool
 			fs := errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
 				if full.Load() && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && c.hits(op) {

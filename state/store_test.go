@@ -20,6 +20,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/farcall/farcall/state/crashdisk"
 )
 
 const dir = "state/detect/0"
@@ -414,7 +416,7 @@ func TestWipeThatFails(t *testing.T) {
 }
 
 func TestFlush(t *testing.T) {
-	fs := vfs.NewCrashableMem()
+	fs := crashdisk.New()
 	s, err := Open(dir, Options{FS: fs, FlushRows: 10})
 	if err != nil {
 		t.Fatal(err)
@@ -473,7 +475,7 @@ func TestFlush(t *testing.T) {
 // TestCloseKeepsEverything: a clean stop leaves nothing to restore, wherever its flushes stand.
 func TestCloseKeepsEverything(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 7))
-	fs := vfs.NewCrashableMem()
+	fs := crashdisk.New()
 	n := 0
 	for range 20 {
 		s := open(t, fs)
@@ -501,7 +503,7 @@ func TestCloseKeepsEverything(t *testing.T) {
 // its turn; closing Pebble would drop it.
 func TestCloseWaitsForFlushThatHasNotBegun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk := vfs.NewCrashableMem()
+		disk := crashdisk.New()
 		proceed := make(chan struct{})
 		slow := errorfs.InjectorFunc(func(op errorfs.Op) error {
 			if op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst") {

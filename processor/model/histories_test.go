@@ -26,6 +26,7 @@ import (
 	"github.com/farcall/farcall/processor/stream"
 	"github.com/farcall/farcall/processor/triage"
 	"github.com/farcall/farcall/state"
+	"github.com/farcall/farcall/state/crashdisk"
 	"github.com/farcall/farcall/topics"
 )
 
@@ -161,7 +162,7 @@ type stage struct {
 	commitOut func([][]byte)
 	committed int           // the group's offset
 	changelog [][]state.Row // by transaction
-	disks     [2]*vfs.MemFS
+	disks     [2]*crashdisk.Disk
 	broken    [2]*atomic.Bool // by machine: its disk takes no more writes
 	ended     chan error      // what the process ends with
 	at        int
@@ -187,7 +188,7 @@ func newHistory(t *testing.T, seed uint64, locator *geo.Locator, met coverage) *
 			return triageTask{t}, err
 		}}
 	for _, s := range []*stage{h.detect, h.triage} {
-		s.disks = [2]*vfs.MemFS{vfs.NewCrashableMem(), vfs.NewCrashableMem()}
+		s.disks = [2]*crashdisk.Disk{crashdisk.New(), crashdisk.New()}
 		s.broken = [2]*atomic.Bool{{}, {}}
 		s.ended = make(chan error, 1)
 		s.assign("")

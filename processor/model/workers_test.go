@@ -37,6 +37,7 @@ import (
 	"github.com/farcall/farcall/processor/route"
 	"github.com/farcall/farcall/processor/stream"
 	"github.com/farcall/farcall/state"
+	"github.com/farcall/farcall/state/crashdisk"
 	"github.com/farcall/farcall/topics"
 )
 
@@ -72,8 +73,8 @@ type world struct {
 }
 
 type member struct {
-	disk   *vfs.MemFS
-	left   *vfs.MemFS // what a crash left of it
+	disk   *crashdisk.Disk
+	left   *crashdisk.Disk // what a crash left of it
 	mu     sync.Mutex
 	cut    bool
 	conns  map[net.Conn]bool
@@ -128,7 +129,7 @@ func (w *world) count(what string, n int) {
 
 func wait(d time.Duration) { <-time.After(d) }
 
-func (w *world) start(disk *vfs.MemFS) {
+func (w *world) start(disk *crashdisk.Disk) {
 	m := &member{disk: disk, conns: map[net.Conn]bool{}, ended: make(chan error, 1)}
 	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := w.net.DialContext(ctx, network, addr)
@@ -459,7 +460,7 @@ func live(seed uint64, steps int, l *geo.Locator, faults map[string]int) error {
 		return err
 	}
 	defer w.cl.Close()
-	w.start(vfs.NewCrashableMem())
+	w.start(crashdisk.New())
 	w.c.ControlKey(int16(kmsg.EndTxn), w.control)
 	for _, k := range []kmsg.Key{kmsg.TxnOffsetCommit, kmsg.InitProducerID, kmsg.OffsetFetch} {
 		w.c.ControlKey(int16(k), w.control)
@@ -683,7 +684,7 @@ func (w *world) compareRows() {
 	for p := range partitions {
 		win, g := w.oracle(p, visits, principals)
 		for stage, want := range map[string]map[string]string{"detect": win.rows(), "triage": g.rows()} {
-			for _, disk := range []*vfs.MemFS{w.m.disk, vfs.NewMem()} {
+			for _, disk := range []vfs.FS{w.m.disk, vfs.NewMem()} {
 				got, err := w.stored(disk, stage, p)
 				if err != nil {
 					w.fail("%s/%d: %w", stage, p, err)
@@ -695,7 +696,7 @@ func (w *world) compareRows() {
 	}
 }
 
-func (w *world) stored(disk *vfs.MemFS, stage string, p int) (map[string]string, error) {
+func (w *world) stored(disk vfs.FS, stage string, p int) (map[string]string, error) {
 	s, err := state.Open(disk.PathJoin("state", stage, strconv.Itoa(p)), state.Options{FS: disk})
 	if err != nil {
 		return nil, err

@@ -27,6 +27,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/farcall/farcall/state"
+	"github.com/farcall/farcall/state/crashdisk"
 	"github.com/farcall/farcall/topics"
 )
 
@@ -526,14 +527,14 @@ func (n *network) missed(t testing.TB) {
 }
 
 // disk is a state folder that remembers what a crash would leave of it.
-func disk() *vfs.MemFS { return vfs.NewCrashableMem() }
+func disk() *crashdisk.Disk { return crashdisk.New() }
 
 // member is one process of the installation.
 type member struct {
 	t       testing.TB
 	b       *broker
 	slot    string
-	disk    *vfs.MemFS
+	disk    *crashdisk.Disk
 	net     *network
 	metrics *Metrics
 	log     *logBuffer
@@ -563,12 +564,12 @@ func (l *logBuffer) String() string {
 }
 
 // run starts a process with two workers.
-func (b *broker) run(slot string, disk *vfs.MemFS, c *counting, set ...func(*Options)) *member {
+func (b *broker) run(slot string, disk *crashdisk.Disk, c *counting, set ...func(*Options)) *member {
 	return b.runWorkers(slot, disk, 2, c, set...)
 }
 
 // options are those of a process. Its timeouts are short, and its client looks for new partitions twice a second.
-func (b *broker) options(slot string, disk *vfs.MemFS, n *network, log *logBuffer) Options {
+func (b *broker) options(slot string, disk *crashdisk.Disk, n *network, log *logBuffer) Options {
 	return Options{
 		Client: []kgo.Opt{
 			kgo.SeedBrokers(b.c.ListenAddrs()...), kgo.Dialer(n.dial),
@@ -581,7 +582,7 @@ func (b *broker) options(slot string, disk *vfs.MemFS, n *network, log *logBuffe
 	}
 }
 
-func (b *broker) runWorkers(slot string, disk *vfs.MemFS, workers int, c *counting, set ...func(*Options)) *member {
+func (b *broker) runWorkers(slot string, disk *crashdisk.Disk, workers int, c *counting, set ...func(*Options)) *member {
 	b.t.Helper()
 	m := &member{t: b.t, b: b, slot: slot, disk: disk, net: newNetwork(), log: &logBuffer{}, ended: make(chan error, 1)}
 	if c.start == "" {
@@ -651,7 +652,7 @@ func (m *member) fails(says ...string) {
 
 // kill cuts the process off in the middle of what it does and returns its disk as a power cut would leave it. What remains is
 // a zombie that believes in its partitions and its transaction; bury lets it try.
-func (m *member) kill() *vfs.MemFS {
+func (m *member) kill() *crashdisk.Disk {
 	m.net.set(true)
 	left := m.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(1, 2))})
 	m.cancel()
