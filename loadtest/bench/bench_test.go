@@ -37,9 +37,9 @@ func TestBench(t *testing.T) {
 	}
 	text := out.String()
 	for _, want := range []string{
-		`\*\*the limit\*\*[^|]*\|( [\d.]+ \|){6}`, `\*\*farcall, all stages\*\* \|( [\d.]+ \|){9}`, `\| worst world \|`,
+		`\*\*the limit\*\*[^|]*\|( [\d.]+ \|){4}`, `\*\*farcall, all stages\*\* \|( [\d.]+ \|){4}[^|]*\|[^|]*\|( [\d.]+ \|){5}`, `\| worst world \|`,
 		`All distributions are those of the load: \d{3,} rows`,
-		`Raw lines \(wall s, CPU s, RSS MiB\): bare [\d.]+`, `farcall \| 90 % of \d+ \| \d+ \| [1-9]`, `workers a stage \| 2 \| [\d.]+ \|`,
+		`Raw lines \(wall s, CPU s, RSS MiB, events and CPU s at the middle\): bare [\d.]+`, `farcall \| 90 % of \d+ \| \d+ \| [1-9]`, `workers a stage \| 2 \| [\d.]+ \|`,
 		`\| events late \| 0 \|`, `\| clients rebuilt, sessions lost \| 0 \|`,
 		`\| small kinds \| 12000 \| farcall, all stages \|.*\| 10\d/10\d \|`, `\| every kind \| 12000 \| farcall, all stages \|`,
 	} {
@@ -54,6 +54,30 @@ func TestBench(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(text)
+	}
+}
+
+// TestFromMiddle: the start is left out, and a load of which too little is left behind its middle says nothing.
+func TestFromMiddle(t *testing.T) {
+	f := &filled{events: 4_000_000, bad: 1000}
+	s := sample{usage: usage{cpu: 20 * time.Second}, middle: mark{events: 2_001_000, cpu: 14 * time.Second}}
+	if got, ok := s.fromMiddle(f); !ok || got != 3 {
+		t.Errorf("%v %v, want 3 s per million", got, ok)
+	}
+	for _, events := range []int64{0, 3_500_000, 4_001_000} {
+		s.middle.events = events
+		if got, ok := s.fromMiddle(f); ok {
+			t.Errorf("middle at %d: %v, want nothing", events, got)
+		}
+	}
+	cpu := func() time.Duration {
+		d, err := cpuTime(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	for began := cpu(); cpu() < began+50*time.Millisecond; { // it takes what it asks for
 	}
 }
 

@@ -64,7 +64,7 @@ func consume(ctx context.Context, asked []string) error {
 	defer cl.Close()
 	dec := cloudtrail.NewDecoder(cloudtrail.DefaultLimits())
 	var d decoded
-	first := true
+	first, half := true, true
 	for n := int64(0); n < events; {
 		fs := cl.PollRecords(ctx, 10_000)
 		if err := fs.Err(); err != nil {
@@ -78,6 +78,14 @@ func consume(ctx context.Context, asked []string) error {
 		if kind == decodeConsumer {
 			fs.EachRecord(func(r *kgo.Record) { dec.Decode(r.Value, &d) })
 		}
+		if half && n >= events/2 {
+			half = false
+			cpu, err := cpuTime(os.Getpid())
+			if err != nil {
+				return err
+			}
+			fmt.Println(saysMiddle, n, int64(cpu))
+		}
 	}
 	if kind == decodeConsumer && (d.events != events || d.others != 0) {
 		return fmt.Errorf("%d events and %d other things in %d records", d.events, d.others, events)
@@ -87,8 +95,19 @@ func consume(ctx context.Context, asked []string) error {
 	return nil
 }
 
-// What a consumer prints when it has its first records, and when it has read all.
+// What a consumer prints when it has its first records, when it has half of them, and when it has read all.
 const (
-	saysFirst = "FIRST"
-	saysDone  = "DONE"
+	saysFirst  = "FIRST"
+	saysMiddle = "MIDDLE" // with the number of records, and CPU in nanoseconds
+	saysDone   = "DONE"
 )
+
+// saidMiddle finds what a consumer printed in the middle.
+func saidMiddle(out string) (m mark, err error) {
+	_, rest, ok := strings.Cut(out, saysMiddle)
+	if !ok {
+		return m, fmt.Errorf("the consumer did not say %s", saysMiddle)
+	}
+	_, err = fmt.Sscan(rest, &m.events, (*int64)(&m.cpu))
+	return m, err
+}

@@ -26,11 +26,18 @@ type system struct {
 	run   func(ctx context.Context, b *bench, f *filled) (sample, error)
 }
 
+// mark is how far a process had come, and what that had taken.
+type mark struct {
+	events int64 // committed, or read
+	cpu    time.Duration
+}
+
 // sample is one reading of the whole topic.
 type sample struct {
 	wall    time.Duration // from the start of the process until all is committed, or read
 	startup time.Duration // until the first commit, or the first records
 	usage
+	middle         mark
 	bytes, records int64   // in the system's own topics: on the broker's disk, and with markers
 	told           int64   // records in the topics that are partitioned anew, with markers
 	telling        float64 // events for each of these; 0 where there are none
@@ -38,6 +45,16 @@ type sample struct {
 }
 
 func (s sample) perEvent(f *filled) float64 { return s.cpu.Seconds() * 1e6 / float64(f.events) }
+
+// fromMiddle is what an event takes from the middle of the load on, in CPU seconds per million: without the start, without what a JVM
+// compiles first, and without what an organisation's first minutes tell. The end is in it. ok is false where a load is too small to say.
+func (s sample) fromMiddle(f *filled) (cpu float64, ok bool) {
+	left := int64(f.events+f.bad) - s.middle.events
+	if s.middle.events == 0 || left < int64(f.events)/4 {
+		return 0, false
+	}
+	return (s.cpu - s.middle.cpu).Seconds() * 1e6 / float64(left), true
+}
 
 func (s sample) rate(f *filled) float64 { return float64(f.events) / s.wall.Seconds() }
 
@@ -81,6 +98,9 @@ func consumer(kind string) func(ctx context.Context, b *bench, f *filled) (sampl
 			return s, errors.Join(err, p.kill())
 		}
 		s.wall = time.Since(p.began)
+		if s.middle, err = saidMiddle(p.out.String()); err != nil {
+			return s, errors.Join(err, p.kill())
+		}
 		s.usage, err = p.stop()
 		return s, err
 	}
@@ -209,7 +229,7 @@ func (b *bench) farcall(ctx context.Context, f *filled, settings map[string]stri
 	profiled := make(chan error, 1)
 	go func() { profiled <- i.profile(ctx, p, strings.Join(append([]string{f.topic}, stages...), "-")) }()
 	steps := i.steps(f.topic, stages)
-	if s, err = b.follow(ctx, p, steps); err != nil {
+	if s, err = b.follow(ctx, p, steps, int64(f.events+f.bad)/2); err != nil {
 		return s, err
 	}
 	if err := <-profiled; err != nil {
@@ -234,12 +254,15 @@ func (b *bench) farcall(ctx context.Context, f *filled, settings map[string]stri
 	return s, errors.Join(b.remove(ctx, i.owns), os.RemoveAll(i.env["FARCALL_STATE_DIR"]))
 }
 
-// follow waits until the process has done its steps, ends it, and says what it took.
-func (b *bench) follow(ctx context.Context, p *process, steps []step) (s sample, err error) {
+// follow waits until the process has done its steps, ends it, and says what it took; half is half of what the first step has to read.
+func (b *bench) follow(ctx context.Context, p *process, steps []step, half int64) (s sample, err error) {
 	if err := b.begun(ctx, p, steps[0].group); err != nil {
 		return s, errors.Join(err, p.kill())
 	}
 	s.startup = time.Since(p.began)
+	if s.middle, err = b.middle(ctx, p, steps[0], half); err != nil {
+		return s, errors.Join(err, p.kill())
+	}
 	for _, st := range steps {
 		if err := b.committed(ctx, p, st); err != nil {
 			return s, errors.Join(fmt.Errorf("%s on %s: %w", st.group, st.topic, err), p.kill())
@@ -319,7 +342,7 @@ func (p *streams) job(name string) func(ctx context.Context, b *bench, f *filled
 		if err != nil {
 			return s, err
 		}
-		if s, err = b.follow(ctx, proc, []step{{id, f.topic}, {id, told(name, id)}}); err != nil {
+		if s, err = b.follow(ctx, proc, []step{{id, f.topic}, {id, told(name, id)}}, int64(f.events+f.bad)/2); err != nil {
 			return s, err
 		}
 		if s.bytes, s.records, err = b.written(ctx, owns); err != nil {
