@@ -260,6 +260,16 @@ func (l *load) traffic(ctx, produce context.Context, perSecond int) {
 	}
 }
 
+// newcomers call once each, from home, after all else: nothing is to be told of their stays, whatever happened to everybody else's.
+func (l *load) newcomers(ctx context.Context) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, h := range homes {
+		e := l.event(time.Now(), strings.ToLower(h.country)+"-new", h.country, l.methods[l.rng.IntN(len(l.methods))], "")
+		l.produce(ctx, int32(l.rng.IntN(rawPartitions)), e, good)
+	}
+}
+
 // plantBad sends one bad record of each kind in turn.
 func (l *load) plantBad(ctx context.Context, now time.Time) {
 	p, m := l.people[l.rng.IntN(len(l.people))], l.methods[l.rng.IntN(len(l.methods))]

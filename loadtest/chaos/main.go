@@ -351,6 +351,7 @@ faults:
 	d.healing.Wait()
 	rest()
 	traffic.Wait()
+	d.load.newcomers(d.producing)
 	return nil
 }
 
