@@ -265,7 +265,7 @@ func (b *bench) begun(ctx context.Context, p *process, group string) error {
 // middle waits until the group has committed so much of a topic, and says how much that is, and what the process took for it: right behind a
 // commit, when least is on its way.
 func (b *bench) middle(ctx context.Context, p *process, s step, half int64) (m mark, err error) {
-	return m, p.waitFor(ctx, func() (bool, error) {
+	err = p.waitFor(ctx, func() (bool, error) {
 		n, err := b.progress(ctx, s)
 		if err != nil || n < half {
 			return false, err
@@ -274,6 +274,7 @@ func (b *bench) middle(ctx context.Context, p *process, s step, half int64) (m m
 		m.cpu, err = cpuTime(p.cmd.Process.Pid)
 		return true, err
 	})
+	return m, err
 }
 
 // progress is the sum of what a group has committed of a topic.

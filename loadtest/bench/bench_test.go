@@ -37,7 +37,7 @@ func TestBench(t *testing.T) {
 	}
 	text := out.String()
 	for _, want := range []string{
-		`\*\*the limit\*\*[^|]*\|( [\d.]+ \|){4}`, `\*\*farcall, all stages\*\* \|( [\d.]+ \|){4}[^|]*\|[^|]*\|( [\d.]+ \|){5}`, `\| worst world \|`,
+		`\*\*the limit\*\*[^|]*\|( [\d.]+ \|){4}[^|]*\|[^|]*\|( [\d.]+ \|){2}`, `\*\*farcall, all stages\*\* \|( [\d.]+ \|){4}[^|]*\|[^|]*\|( [\d.]+ \|){5}`, `\| worst world \|`,
 		`All distributions are those of the load: \d{3,} rows`,
 		`Raw lines \(wall s, CPU s, RSS MiB, events and CPU s at the middle\): bare [\d.]+`, `farcall \| 90 % of \d+ \| \d+ \| [1-9]`, `workers a stage \| 2 \| [\d.]+ \|`,
 		`\| events late \| 0 \|`, `\| clients rebuilt, sessions lost \| 0 \|`,

@@ -89,8 +89,9 @@ func (b *bench) throughput(ctx context.Context, o options) error {
 	return plotThroughput(o.plot("throughput"), o.worlds, results)
 }
 
-const measuredHow = `CPU is user and system of the client's process, start and end included, and by itself from when half of the events were committed, which leaves
-out the start, what a JVM compiles first and what the first minutes of an organisation tell; memory is its VmHWM; events/s from its start to its last commit. The telling ratio is events by record in the topics that are partitioned anew, signs of life and markers of transactions among them.`
+const measuredHow = `CPU is user and system of the client's process, start and end included; from the middle on: from when half of the events were committed by what
+reads them, without the start, what a JVM compiles first and what the first half tells for the first time. Memory is VmHWM; events/s from the start
+to the last commit. The telling ratio is events by record in the topics that are partitioned anew, signs of life and markers of transactions among them.`
 
 // report prints a world's table, its raw lines, and how its systems compare.
 func (b *bench) report(f *filled, ms []measured) {

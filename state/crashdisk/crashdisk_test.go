@@ -8,7 +8,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// TestCrashWhileOthersWrite ends; with the disk of Pebble v2.1 itself it hangs within a few links.
+// TestCrashWhileOthersWrite ends; with the disk of Pebble v2.1 itself it hangs.
 func TestCrashWhileOthersWrite(t *testing.T) {
 	d := New()
 	f, err := d.Create("file", vfs.WriteCategoryUnspecified)
