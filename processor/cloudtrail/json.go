@@ -32,29 +32,63 @@ func hasByte(w, x uint64) uint64 {
 //
 // Most of a record is strings of a few bytes. A loop over a string's bytes, or words, would leave at another turn each time,
 // which no processor foresees; so the scanner marks the odd bytes of a whole block first, without a branch, and then finds
-// each end by counting the zeros up to the next mark.
+// each end by counting the zeros up to the next mark. Several blocks are marked at a time, with the processor's widest
+// instructions where it has them.
 type scanner struct {
 	b []byte
 	// odd has a bit for each byte of the block at base by which a string may end or need a closer look: quotes, backslashes,
-	// control characters, what is not ASCII; and now and then another one behind those. Marks of what has been passed over
-	// may be gone.
-	odd  uint64
-	base int
+	// control characters, what is not ASCII; and now and then another one. Marks of what has been passed over may be gone.
+	odd    uint64
+	base   int
+	marked [markedBlocks]uint64 // odd, of the blocks from where on
+	from   int
 }
 
-const blockBytes = 64
+const (
+	blockBytes   = 64
+	markedBlocks = 8
+)
 
-func (s *scanner) reset(b []byte) { s.b, s.odd, s.base = b, 0, -blockBytes }
+func (s *scanner) reset(b []byte) {
+	s.b, s.odd, s.base = b, 0, -blockBytes
+	s.mark(0)
+}
 
-// load marks the odd bytes of the block at base. Behind the end all are odd.
-func (s *scanner) load(base int) uint64 {
+// mark marks the odd bytes of the blocks from base on. Behind the end all are odd.
+func (s *scanner) mark(base int) {
+	s.from = base
 	rest := s.b[min(base, len(s.b)):]
-	if len(rest) >= blockBytes {
-		return oddBytes((*[blockBytes]byte)(rest))
+	whole := min(len(rest)/blockBytes, markedBlocks)
+	oddBlocks(rest, s.marked[:whole])
+	if whole == markedBlocks {
+		return
 	}
 	var last [blockBytes]byte
-	copy(last[:], rest)
-	return oddBytes(&last)
+	copy(last[:], rest[whole*blockBytes:])
+	s.marked[whole] = oddBytes(&last)
+	for i := whole + 1; i < markedBlocks; i++ {
+		s.marked[i] = ^uint64(0)
+	}
+}
+
+// load is what is odd in the block at base, which is one of those marked or the next.
+func (s *scanner) load(base int) uint64 {
+	i := uint(base-s.from) / blockBytes
+	if i >= markedBlocks {
+		s.mark(base)
+		i = 0
+	}
+	return s.marked[i]
+}
+
+// oddBlocks marks the odd bytes of whole blocks at the front of b, as many as there are marks for: by word, where the processor has
+// nothing better.
+var oddBlocks = oddBlocksByWord
+
+func oddBlocksByWord(b []byte, odd []uint64) {
+	for i := range odd {
+		odd[i] = oddBytes((*[blockBytes]byte)(b[i*blockBytes:]))
+	}
 }
 
 func oddBytes(p *[blockBytes]byte) uint64 {

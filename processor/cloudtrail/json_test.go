@@ -29,7 +29,47 @@ func endless() *Decoder {
 	return NewDecoder(l)
 }
 
-func TestSkip(t *testing.T) {
+// eachWay runs a test with blocks marked by word, and as this machine marks them.
+func eachWay(t *testing.T, test func(t *testing.T)) {
+	own := oddBlocks
+	defer func() { oddBlocks = own }()
+	t.Run("own", test)
+	oddBlocks = oddBlocksByWord
+	t.Run("by word", test)
+}
+
+// TestOddBlocks looks at each byte in each place of a block: what is odd has a mark, and what is not has none, but for what a mark by
+// word borrows from.
+func TestOddBlocks(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		b := bytes.Repeat([]byte{'x'}, 3*blockBytes+1)
+		for c := range 256 {
+			for i := range 3 * blockBytes {
+				for _, before := range []byte{'x', '"', '\\', 0xff} {
+					marks := [3]uint64{}
+					if i > 0 {
+						b[i-1] = before
+					}
+					b[i] = byte(c)
+					oddBlocks(b, marks[:])
+					for j := range 3 * blockBytes {
+						marked := marks[j/blockBytes]>>(j%blockBytes)&1 == 1
+						odd := b[j] < ' ' || b[j] == '"' || b[j] == '\\' || b[j] >= 0x80
+						if odd && !marked || !odd && marked && b[j] != '#' && b[j] != ']' {
+							t.Fatalf("%q at %d behind %q: byte %d has mark %t", rune(c), i, before, j, marked)
+						}
+					}
+					b[i], b[max(i-1, 0)] = 'x', 'x'
+				}
+			}
+		}
+		oddBlocks(nil, nil)
+	})
+}
+
+func TestSkip(t *testing.T) { eachWay(t, testSkip) }
+
+func testSkip(t *testing.T) {
 	d := endless()
 	for text, want := range map[string]int{
 		``: cutOff, ` 1`: notJSON, `x`: notJSON, `"`: cutOff, `""`: 2, `"a`: cutOff, `"a"b`: 3, "\"\x1f\"": notJSON, "\"\x7f\"": 3, "\"\x00\"": notJSON,
@@ -52,7 +92,9 @@ func TestSkip(t *testing.T) {
 }
 
 // TestSkipLengths moves strings and blanks of every length over the borders of the blocks.
-func TestSkipLengths(t *testing.T) {
+func TestSkipLengths(t *testing.T) { eachWay(t, testSkipLengths) }
+
+func testSkipLengths(t *testing.T) {
 	d := endless()
 	for n := range 3*blockBytes + 2 {
 		for _, c := range []string{"x", "#", "]", "é", `\n`, `\\`, " "} {
@@ -73,7 +115,9 @@ func TestSkipLengths(t *testing.T) {
 }
 
 // TestSkipEveryByte cuts records off at every byte, and replaces every byte by each that means something to JSON.
-func TestSkipEveryByte(t *testing.T) {
+func TestSkipEveryByte(t *testing.T) { eachWay(t, testSkipEveryByte) }
+
+func testSkipEveryByte(t *testing.T) {
 	d := endless()
 	for _, record := range [][]byte{[]byte(fullRecord), []byte(rec("é#"))} {
 		for i := range record {

@@ -66,7 +66,7 @@ func newFile(name, text string) (*file, error) {
 }
 
 // reviewed are the texts that people write: the rest is data.
-var reviewed = regexp.MustCompile(`\.(go|md|ya?ml|xml|scenario|properties|mod|sh)$|(^|/)(Makefile|Dockerfile|NOTICE|run|\.[a-z]+ignore|\.gitattributes)$`)
+var reviewed = regexp.MustCompile(`\.(go|s|md|ya?ml|xml|scenario|properties|mod|sh)$|(^|/)(Makefile|Dockerfile|NOTICE|run|\.[a-z]+ignore|\.gitattributes)$`)
 
 // read reads the module from its root. Of hidden folders it reads .ci; bin holds what make builds, target what Maven builds, and
 // testdata what tests made.
