@@ -809,7 +809,7 @@ func (w *worker) beginTxn() error {
 	return nil
 }
 
-// process runs the records of a poll through their tasks, one goroutine a partition.
+// process runs the records of a poll through their tasks, side by side.
 func (w *worker) process(fs kgo.Fetches, n int) error {
 	if err := w.beginTxn(); err != nil {
 		return err
@@ -823,6 +823,18 @@ func (w *worker) process(fs kgo.Fetches, n int) error {
 	var mu sync.Mutex
 	var errs []error
 	var found []panicked
+	feed := func(t *partitionTask, records []*kgo.Record) {
+		bad, err := w.feed(t, records)
+		mu.Lock()
+		defer mu.Unlock()
+		if bad != nil {
+			found = append(found, *bad)
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	var last func() // runs here, where the stack has grown already
 	fs.EachPartition(func(ftp kgo.FetchTopicPartition) {
 		if len(ftp.Records) == 0 {
 			return
@@ -834,29 +846,19 @@ func (w *worker) process(fs kgo.Fetches, n int) error {
 			mu.Unlock()
 			return
 		}
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			bad, err := w.feed(t, ftp.Records)
-			mu.Lock()
-			defer mu.Unlock()
-			if bad != nil {
-				found = append(found, *bad)
-			}
-			if err != nil {
-				errs = append(errs, err)
-			}
-		}()
+		if last != nil {
+			wg.Go(last)
+		}
+		last = func() { feed(t, ftp.Records) }
 	})
+	if last != nil {
+		last()
+	}
 	wg.Wait()
 	if len(errs) == 0 && len(found) > 0 {
 		return w.recoverPanics(found)
 	}
-	if err := errors.Join(errs...); err != nil || !w.stage.Recycle {
-		return err
-	}
-	fs.EachRecord((*kgo.Record).Recycle)
-	return nil
+	return errors.Join(errs...)
 }
 
 // feed gives records to a task. A record whose processing panics is returned.
@@ -882,6 +884,9 @@ func (w *worker) feed(t *partitionTask, records []*kgo.Record) (bad *panicked, e
 			return nil, fmt.Errorf("%s offset %d: %w", t.partition, r.Offset, err)
 		}
 		t.next = r.Offset + 1
+		if w.stage.Recycle {
+			r.Recycle() // here, while what the client clears of it is still in the processor's cache
+		}
 	}
 	return nil, nil
 }
