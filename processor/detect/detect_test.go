@@ -37,6 +37,13 @@ func newTask(t testing.TB, cfg Config, view state.View) *Task {
 	return NewTask(cfg, view, 0)
 }
 
+// everything forwards whatever is new, so that its distribution is there to be looked at.
+func everything() Config {
+	c := DefaultConfig()
+	c.Floor = 0
+	return c
+}
+
 type feeder struct {
 	t    testing.TB
 	task *Task
@@ -216,7 +223,7 @@ func TestOthersAndOwn(t *testing.T) {
 		{"late: the crowd has come", crowded, 45, "mallory", "FR", 2, -1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := feeder{t, newTask(t, DefaultConfig(), newStore(t))}
+			f := feeder{t, newTask(t, everything(), newStore(t))}
 			c.history(f)
 			f.visit(50, "colleague-US-0", "US", topics.Allowed) // stream time
 			_, a := f.visit(c.hour, c.who, c.from, topics.Allowed)
@@ -227,13 +234,49 @@ func TestOthersAndOwn(t *testing.T) {
 	}
 }
 
+// TestFloor holds that a floor forwards what scores that much, and that alone: below it, most visits are not looked at as closely.
+func TestFloor(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		floor := rapid.SampledFrom([]float64{1, 10, 50}).Draw(rt, "floor")
+		cfg := everything()
+		all := feeder{t, newTask(t, cfg, newStore(t))}
+		cfg.Floor = floor
+		some := feeder{t, newTask(t, cfg, newStore(t))}
+		forwarded := map[bool]int{}
+		for i := range 600 {
+			// The second place has one principal who comes again and again, or a crowd; the hours go on, and now and then back.
+			place := rapid.SampledFrom([]string{"US", "US", "US", "US", "US", "FR", "FR", "DE", "NG"}).Draw(rt, "place")
+			who := fmt.Sprint(place, rapid.SampledFrom([]int{0, rapid.IntRange(0, 99).Draw(rt, "who")}).Draw(rt, "again"))
+			hour := int64(i/10 - rapid.SampledFrom([]int{0, 0, 0, 3}).Draw(rt, "late"))
+			is, a := all.visit(hour, who, place, topics.Allowed)
+			got, b := some.visit(hour, who, place, topics.Allowed)
+			if (is == Forwarded) != (got == Forwarded || got == Learned) {
+				rt.Fatalf("visit %d: %s and %s", i, is, got)
+			}
+			if is != Forwarded {
+				continue
+			}
+			forwarded[got == Forwarded]++
+			switch loud := a.Score >= floor; {
+			case loud != (got == Forwarded):
+				rt.Fatalf("visit %d scores %g at a floor of %g, and is %s", i, a.Score, floor, got)
+			case loud && fmt.Sprint(a) != fmt.Sprint(b):
+				rt.Fatalf("visit %d: %+v\nwithout a floor %+v", i, b, a)
+			}
+		}
+		if floor == 1 && (forwarded[true] == 0 || forwarded[false] == 0) {
+			rt.Fatalf("%v of the visits were forwarded", forwarded)
+		}
+	})
+}
+
 // TestLateIsJudgedAlike holds that a visit which comes late finds the distribution that it would have found in time, also
 // where so many principals are in a place that the guard is off.
 func TestLateIsJudgedAlike(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		before, after := rapid.IntRange(0, 90).Draw(rt, "before"), rapid.IntRange(0, 90).Draw(rt, "after")
 		judge := func(late bool) topics.Anomaly {
-			f := feeder{t, newTask(t, DefaultConfig(), newStore(t))}
+			f := feeder{t, newTask(t, everything(), newStore(t))}
 			f.history(0, "US", 300, 6)
 			feed := func(from int64, n int) {
 				for i := range n {

@@ -94,6 +94,29 @@ func (w *window) count(s *support, principal uint64, sign int64) {
 
 func (w *window) hasPane(pane int64) (int, bool) { return slices.BinarySearch(w.panes, pane) }
 
+// mostScore is what a visit scores at the most, whatever the other places are: what they have makes it likelier. It is 100 where the
+// sums don't say.
+func (w *window) mostScore(pane int64, place string, principal uint64) float64 {
+	here := w.places[place]
+	if here == nil || pane != w.end {
+		return 100
+	}
+	return Score(counts{visits: w.visits, place: here.visits, support: guarded(here.visits, here.byPrincipal, principal)}.probability())
+}
+
+// guarded is what the visits of a place support a principal's: the busiest other one counts once, however long it stayed.
+func guarded(visits int64, byPrincipal map[uint64]int64, principal uint64) int64 {
+	busiest := int64(0)
+	if len(byPrincipal) <= guardLimit {
+		for h, n := range byPrincipal {
+			if h != principal {
+				busiest = max(busiest, n)
+			}
+		}
+	}
+	return visits - max(busiest-1, 0)
+}
+
 // distribution is what the method's rows say of a visit, with the panes in (pane − span, pane] only: an event that arrives
 // late is judged by what came before it, not by what an intruder did since.
 func (w *window) distribution(t *Task, pane int64, place string, principal uint64) (topics.Distribution, counts, error) {
@@ -167,17 +190,12 @@ func (w *window) distribution(t *Task, pane int64, place string, principal uint6
 	}
 	t.tally = tally
 
-	// The busiest other principal counts once, however long it stayed.
-	c.support = c.place
-	busiest, others := int64(0), int64(0)
+	c.support = guarded(c.place, byPrincipal, principal)
+	others := int64(0)
 	for h, n := range byPrincipal {
 		if h != principal && n > 0 {
-			busiest = max(busiest, n)
 			others++
 		}
-	}
-	if len(byPrincipal) <= guardLimit {
-		c.support -= max(busiest-1, 0)
 	}
 	if own == 0 && exact < c.visits {
 		own = -1
