@@ -114,6 +114,12 @@ func (s *scanner) ahead(odd uint64, base int) (uint64, int) {
 	return odd, base
 }
 
+// back goes back to the byte at i, whose mark, if it has one, is then the lowest.
+func (s *scanner) back(i int) {
+	s.base = i &^ (blockBytes - 1)
+	s.odd = s.load(s.base) &^ (1<<(i%blockBytes) - 1)
+}
+
 // nextOdd is where the next odd byte is, at i or later; or the end. Its mark then is the lowest.
 func (s *scanner) nextOdd(i int) int {
 	for {

@@ -1,6 +1,7 @@
 package cloudtrail
 
 import (
+	"math/bits"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -58,55 +59,54 @@ func (d *Decoder) parse(b []byte) int {
 	d.reset(b)
 	i, more := d.open(0, '}')
 	for more {
-		var key []byte
-		key, i = d.key(i)
+		key, value, at, end := d.pair(i)
 		switch string(key) {
 		case "eventVersion":
-			i = d.text(i, &w.EventVersion, "eventVersion")
+			i = d.text(value, at, end, &w.EventVersion, "eventVersion")
 		case "userIdentity":
-			i = d.identity(i)
+			i = d.identity(d.again(at, end))
 		case "eventTime":
-			i = d.text(i, &w.EventTime, "eventTime")
+			i = d.text(value, at, end, &w.EventTime, "eventTime")
 		case "eventSource":
-			i = d.text(i, &w.EventSource, "eventSource")
+			i = d.text(value, at, end, &w.EventSource, "eventSource")
 		case "eventName":
-			i = d.text(i, &w.EventName, "eventName")
+			i = d.text(value, at, end, &w.EventName, "eventName")
 		case "awsRegion":
-			i = d.text(i, &w.AWSRegion, "awsRegion")
+			i = d.text(value, at, end, &w.AWSRegion, "awsRegion")
 		case "sourceIPAddress":
-			i = d.text(i, &w.SourceIPAddress, "sourceIPAddress")
+			i = d.text(value, at, end, &w.SourceIPAddress, "sourceIPAddress")
 		case "userAgent":
-			i = d.text(i, &w.UserAgent, "userAgent")
+			i = d.text(value, at, end, &w.UserAgent, "userAgent")
 		case "errorCode":
-			i = d.text(i, &w.ErrorCode, "errorCode")
+			i = d.text(value, at, end, &w.ErrorCode, "errorCode")
 		case "errorMessage":
-			i = d.text(i, &w.ErrorMessage, "errorMessage")
+			i = d.text(value, at, end, &w.ErrorMessage, "errorMessage")
 		case "requestParameters":
-			i = d.raw(i, d.limits.Depth-1, &w.RequestParameters)
+			i = d.raw(at, end, d.limits.Depth-1, &w.RequestParameters)
 		case "eventID":
-			i = d.text(i, &w.EventID, "eventID")
+			i = d.text(value, at, end, &w.EventID, "eventID")
 		case "readOnly":
-			i = d.flag(i, &w.ReadOnly, "readOnly")
+			i = d.flag(d.again(at, end), &w.ReadOnly, "readOnly")
 		case "resources":
-			i = d.resourceList(i)
+			i = d.resourceList(d.again(at, end))
 		case "eventType":
-			i = d.text(i, &w.EventType, "eventType")
+			i = d.text(value, at, end, &w.EventType, "eventType")
 		case "managementEvent":
-			i = d.flag(i, &w.ManagementEvent, "managementEvent")
+			i = d.flag(d.again(at, end), &w.ManagementEvent, "managementEvent")
 		case "recipientAccountId":
-			i = d.text(i, &w.RecipientAccount, "recipientAccountId")
+			i = d.text(value, at, end, &w.RecipientAccount, "recipientAccountId")
 		case "sharedEventID":
-			i = d.text(i, &w.SharedEventID, "sharedEventID")
+			i = d.text(value, at, end, &w.SharedEventID, "sharedEventID")
 		case "vpcEndpointId":
-			i = d.text(i, &w.VPCEndpointID, "vpcEndpointId")
+			i = d.text(value, at, end, &w.VPCEndpointID, "vpcEndpointId")
 		case "eventCategory":
-			i = d.text(i, &w.EventCategory, "eventCategory")
+			i = d.text(value, at, end, &w.EventCategory, "eventCategory")
 		default:
 			if to := w.field(key); to != nil {
 				w.enveloped = true
-				i = d.raw(i, d.limits.Depth-1, to)
+				i = d.raw(at, end, d.limits.Depth-1, to)
 			} else {
-				i = d.skip(i, d.limits.Depth-1)
+				i = d.pass(at, end, d.limits.Depth-1)
 			}
 		}
 		i, more = d.next(i, '}')
@@ -155,35 +155,34 @@ func (d *Decoder) identity(i int) int {
 	id := &d.w.UserIdentity
 	i, more := d.object(i, "userIdentity")
 	for more {
-		var key []byte
-		key, i = d.key(i)
+		key, value, at, end := d.pair(i)
 		switch string(key) {
 		case "type":
-			i = d.text(i, &id.Type, "userIdentity.type")
+			i = d.text(value, at, end, &id.Type, "userIdentity.type")
 		case "principalId":
-			i = d.text(i, &id.PrincipalID, "userIdentity.principalId")
+			i = d.text(value, at, end, &id.PrincipalID, "userIdentity.principalId")
 		case "arn":
-			i = d.text(i, &id.ARN, "userIdentity.arn")
+			i = d.text(value, at, end, &id.ARN, "userIdentity.arn")
 		case "accountId":
-			i = d.text(i, &id.AccountID, "userIdentity.accountId")
+			i = d.text(value, at, end, &id.AccountID, "userIdentity.accountId")
 		case "accessKeyId":
-			i = d.text(i, &id.AccessKeyID, "userIdentity.accessKeyId")
+			i = d.text(value, at, end, &id.AccessKeyID, "userIdentity.accessKeyId")
 		case "userName":
-			i = d.text(i, &id.UserName, "userIdentity.userName")
+			i = d.text(value, at, end, &id.UserName, "userIdentity.userName")
 		case "sessionContext":
-			i = d.sessionContext(i)
+			i = d.sessionContext(d.again(at, end))
 		case "invokedBy":
-			i = d.text(i, &id.InvokedBy, "userIdentity.invokedBy")
+			i = d.text(value, at, end, &id.InvokedBy, "userIdentity.invokedBy")
 		case "identityProvider":
-			i = d.text(i, &id.IdentityProvider, "userIdentity.identityProvider")
+			i = d.text(value, at, end, &id.IdentityProvider, "userIdentity.identityProvider")
 		case "credentialId":
-			i = d.text(i, &id.CredentialID, "userIdentity.credentialId")
+			i = d.text(value, at, end, &id.CredentialID, "userIdentity.credentialId")
 		case "sourceIdentity":
-			i = d.text(i, &id.SourceIdentity, "userIdentity.sourceIdentity")
+			i = d.text(value, at, end, &id.SourceIdentity, "userIdentity.sourceIdentity")
 		case "onBehalfOf":
-			i = d.onBehalfOf(i)
+			i = d.onBehalfOf(d.again(at, end))
 		default:
-			i = d.skip(i, d.limits.Depth-2)
+			i = d.pass(at, end, d.limits.Depth-2)
 		}
 		i, more = d.next(i, '}')
 	}
@@ -194,17 +193,16 @@ func (d *Decoder) sessionContext(i int) int {
 	session := &d.w.UserIdentity.SessionContext
 	i, more := d.object(i, "userIdentity.sessionContext")
 	for more {
-		var key []byte
-		key, i = d.key(i)
+		key, value, at, end := d.pair(i)
 		switch string(key) {
 		case "sessionIssuer":
-			i = d.sessionIssuer(i)
+			i = d.sessionIssuer(d.again(at, end))
 		case "attributes":
-			i = d.sessionAttributes(i)
+			i = d.sessionAttributes(d.again(at, end))
 		case "sourceIdentity":
-			i = d.text(i, &session.SourceIdentity, "userIdentity.sessionContext.sourceIdentity")
+			i = d.text(value, at, end, &session.SourceIdentity, "userIdentity.sessionContext.sourceIdentity")
 		default:
-			i = d.skip(i, d.limits.Depth-3)
+			i = d.pass(at, end, d.limits.Depth-3)
 		}
 		i, more = d.next(i, '}')
 	}
@@ -215,21 +213,20 @@ func (d *Decoder) sessionIssuer(i int) int {
 	issuer := &d.w.UserIdentity.SessionContext.SessionIssuer
 	i, more := d.object(i, "userIdentity.sessionContext.sessionIssuer")
 	for more {
-		var key []byte
-		key, i = d.key(i)
+		key, value, at, end := d.pair(i)
 		switch string(key) {
 		case "type":
-			i = d.text(i, &issuer.Type, "userIdentity.sessionContext.sessionIssuer.type")
+			i = d.text(value, at, end, &issuer.Type, "userIdentity.sessionContext.sessionIssuer.type")
 		case "principalId":
-			i = d.text(i, &issuer.PrincipalID, "userIdentity.sessionContext.sessionIssuer.principalId")
+			i = d.text(value, at, end, &issuer.PrincipalID, "userIdentity.sessionContext.sessionIssuer.principalId")
 		case "arn":
-			i = d.text(i, &issuer.ARN, "userIdentity.sessionContext.sessionIssuer.arn")
+			i = d.text(value, at, end, &issuer.ARN, "userIdentity.sessionContext.sessionIssuer.arn")
 		case "accountId":
-			i = d.text(i, &issuer.AccountID, "userIdentity.sessionContext.sessionIssuer.accountId")
+			i = d.text(value, at, end, &issuer.AccountID, "userIdentity.sessionContext.sessionIssuer.accountId")
 		case "userName":
-			i = d.text(i, &issuer.UserName, "userIdentity.sessionContext.sessionIssuer.userName")
+			i = d.text(value, at, end, &issuer.UserName, "userIdentity.sessionContext.sessionIssuer.userName")
 		default:
-			i = d.skip(i, d.limits.Depth-4)
+			i = d.pass(at, end, d.limits.Depth-4)
 		}
 		i, more = d.next(i, '}')
 	}
@@ -240,15 +237,14 @@ func (d *Decoder) sessionAttributes(i int) int {
 	attributes := &d.w.UserIdentity.SessionContext.Attributes
 	i, more := d.object(i, "userIdentity.sessionContext.attributes")
 	for more {
-		var key []byte
-		key, i = d.key(i)
+		key, value, at, end := d.pair(i)
 		switch string(key) {
 		case "creationDate":
-			i = d.text(i, &attributes.CreationDate, "userIdentity.sessionContext.attributes.creationDate")
+			i = d.text(value, at, end, &attributes.CreationDate, "userIdentity.sessionContext.attributes.creationDate")
 		case "mfaAuthenticated":
-			i = d.textOrFlag(i, &attributes.MFAAuthenticated, "userIdentity.sessionContext.attributes.mfaAuthenticated")
+			i = d.textOrFlag(value, at, end, &attributes.MFAAuthenticated, "userIdentity.sessionContext.attributes.mfaAuthenticated")
 		default:
-			i = d.skip(i, d.limits.Depth-4)
+			i = d.pass(at, end, d.limits.Depth-4)
 		}
 		i, more = d.next(i, '}')
 	}
@@ -259,15 +255,14 @@ func (d *Decoder) onBehalfOf(i int) int {
 	user := &d.w.UserIdentity.OnBehalfOf
 	i, more := d.object(i, "userIdentity.onBehalfOf")
 	for more {
-		var key []byte
-		key, i = d.key(i)
+		key, value, at, end := d.pair(i)
 		switch string(key) {
 		case "userId":
-			i = d.text(i, &user.UserID, "userIdentity.onBehalfOf.userId")
+			i = d.text(value, at, end, &user.UserID, "userIdentity.onBehalfOf.userId")
 		case "identityStoreArn":
-			i = d.text(i, &user.IdentityStoreARN, "userIdentity.onBehalfOf.identityStoreArn")
+			i = d.text(value, at, end, &user.IdentityStoreARN, "userIdentity.onBehalfOf.identityStoreArn")
 		default:
-			i = d.skip(i, d.limits.Depth-3)
+			i = d.pass(at, end, d.limits.Depth-3)
 		}
 		i, more = d.next(i, '}')
 	}
@@ -292,17 +287,16 @@ func (d *Decoder) resource(i int) int {
 	r := &d.w.Resources[len(d.w.Resources)-1]
 	i, more := d.object(i, "resources.#")
 	for more {
-		var key []byte
-		key, i = d.key(i)
+		key, value, at, end := d.pair(i)
 		switch string(key) {
 		case "ARN":
-			i = d.text(i, &r.ARN, "resources.#.ARN")
+			i = d.text(value, at, end, &r.ARN, "resources.#.ARN")
 		case "accountId":
-			i = d.text(i, &r.AccountID, "resources.#.accountId")
+			i = d.text(value, at, end, &r.AccountID, "resources.#.accountId")
 		case "type":
-			i = d.text(i, &r.Type, "resources.#.type")
+			i = d.text(value, at, end, &r.Type, "resources.#.type")
 		default:
-			i = d.skip(i, d.limits.Depth-3)
+			i = d.pass(at, end, d.limits.Depth-3)
 		}
 		i, more = d.next(i, '}')
 	}
@@ -314,42 +308,91 @@ func (d *Decoder) member(object []byte, name string) (value json.RawMessage) {
 	d.reset(object)
 	i, more := d.open(0, '}')
 	for more {
-		var key []byte
-		key, i = d.key(i)
+		key, _, at, end := d.pair(i)
 		if string(key) == name {
-			i = d.raw(i, d.limits.Depth, &value)
+			i = d.raw(at, end, d.limits.Depth, &value)
 		} else {
-			i = d.skip(i, d.limits.Depth)
+			i = d.pass(at, end, d.limits.Depth)
 		}
 		i, more = d.next(i, '}')
 	}
 	return value
 }
 
-// key reads the key at d.b[i], and returns where its value starts.
-func (d *Decoder) key(i int) (key []byte, at int) {
-	if i >= len(d.b) {
-		return nil, cutOff
+// pair reads the key at d.b[i], and says where its value starts. If that is a string to be taken as it is written, like most, end is
+// where it ends, and otherwise 0.
+func (d *Decoder) pair(i int) (key []byte, value string, at, end int) {
+	b := d.b
+	if i >= len(b) {
+		return nil, "", cutOff, 0
 	}
-	if d.b[i] != '"' {
-		return nil, notJSON
+	if b[i] != '"' {
+		return nil, "", notJSON, 0
 	}
-	end, plain := d.stringEnd(i)
-	if end < 0 {
-		return nil, end
+	if d.odd == 0 || d.base+bits.TrailingZeros64(d.odd) != i {
+		d.nextOdd(i)
 	}
-	key = d.b[i+1 : end-1]
+	odd, base := d.ahead(d.odd&(d.odd-1), d.base)
+	e := base + bits.TrailingZeros64(odd)
+	if e+2 >= len(b) || b[e] != '"' || b[e+1] != ':' || b[e+2] <= ' ' {
+		d.odd, d.base = odd, base
+		return d.oddKey(i)
+	}
+	key, at = b[i+1:e], e+2
+	odd &= odd - 1
+	if b[at] == '"' { // its mark is the lowest
+		odd, base := d.ahead(odd, base)
+		odd, base = d.ahead(odd&(odd-1), base)
+		if e = base + bits.TrailingZeros64(odd); e < len(b) && b[e] == '"' {
+			d.odd, d.base = odd&(odd-1), base
+			return key, unsafe.String(&b[at+1], e-at-1), at, e + 1
+		}
+	}
+	d.odd, d.base = odd, base
+	return key, "", at, 0
+}
+
+// oddKey is pair of a key that is not as it is written, or does not touch its colon, or its value; the mark of its opening quote has
+// been passed over.
+func (d *Decoder) oddKey(i int) (key []byte, value string, at, end int) {
+	e, plain := d.insideEnd(i + 1)
+	if e < 0 {
+		return nil, "", e, 0
+	}
+	key = d.b[i+1 : e-1]
 	if !plain {
 		key = d.unquote(key)
 	}
-	if end+1 < len(d.b) && d.b[end] == ':' && d.b[end+1] > ' ' {
-		return key, end + 1
+	return key, "", colonEnd(d.b, e), 0
+}
+
+// again goes back to a value that pair has passed over, and returns where it starts.
+func (d *Decoder) again(at, end int) int {
+	if end > 0 {
+		d.back(at)
 	}
-	return key, colonEnd(d.b, end)
+	return at
+}
+
+// pass is where a value ends of which nothing is kept.
+func (d *Decoder) pass(at, end, levels int) int {
+	if end > 0 {
+		return end
+	}
+	return d.skip(at, levels)
 }
 
 // text reads a string.
-func (d *Decoder) text(i int, to *string, path string) int {
+func (d *Decoder) text(value string, at, end int, to *string, path string) int {
+	if end > 0 {
+		*to = value
+		return end
+	}
+	return d.oddText(at, to, path)
+}
+
+// oddText is text of what is no string to be taken as it is written.
+func (d *Decoder) oddText(i int, to *string, path string) int {
 	if i < 0 || i >= len(d.b) || d.b[i] != '"' {
 		return d.other(i, path, "a string")
 	}
@@ -389,25 +432,24 @@ func (d *Decoder) flag(i int, to **bool, path string) int {
 }
 
 // textOrFlag reads a string, or a boolean as one.
-func (d *Decoder) textOrFlag(i int, to *string, path string) int {
-	if i >= 0 && i < len(d.b) {
-		switch d.b[i] {
+func (d *Decoder) textOrFlag(value string, at, end int, to *string, path string) int {
+	if at >= 0 && at < len(d.b) {
+		switch d.b[at] {
 		case 't':
 			*to = "true"
-			return wordEnd(d.b, i)
+			return wordEnd(d.b, at)
 		case 'f':
 			*to = "false"
-			return wordEnd(d.b, i)
+			return wordEnd(d.b, at)
 		}
 	}
-	return d.text(i, to, path)
+	return d.text(value, at, end, to, path)
 }
 
 // raw reads a value of any type as it is written.
-func (d *Decoder) raw(i, levels int, to *json.RawMessage) int {
-	end := d.skip(i, levels)
-	if end >= 0 {
-		*to = d.b[i:end]
+func (d *Decoder) raw(at, end, levels int, to *json.RawMessage) int {
+	if end = d.pass(at, end, levels); end >= 0 {
+		*to = d.b[at:end]
 	}
 	return end
 }
