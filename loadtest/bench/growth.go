@@ -85,7 +85,8 @@ func (b *bench) growth(ctx context.Context, o options, sizes []grown) error {
 		}
 	}
 	t := table.NewWriter()
-	t.AppendHeader(table.Row{"grows", "to", "CPU s per million", "to the first", "events/s", "peak RSS MiB", "telling ratio", "raw: CPU s"})
+	t.AppendHeader(table.Row{"grows", "to", "CPU s per million", "to the first", "from the middle on: CPU s per million", "to the first", "events/s", "peak RSS MiB",
+		"telling ratio", "raw: CPU s"})
 	var curves []curve
 	first := 0
 	for i, g := range sizes {
@@ -101,12 +102,19 @@ func (b *bench) growth(ctx context.Context, o options, sizes []grown) error {
 			cpu = append(cpu, fmt.Sprintf("%.2f", r.cpu.Seconds()))
 		}
 		ratio := s.cpu.Seconds() / results[first].cpu.Seconds()
-		t.AppendRow(table.Row{g.what, g.label, fmt.Sprintf("%.2f", s.perEvent(f)), fmt.Sprintf("%.2f", ratio), fmt.Sprintf("%.0f", s.rate(f)),
+		late, lateRatio := "", ""
+		if cpu, ok := s.fromMiddle(f); ok {
+			late = fmt.Sprintf("%.2f", cpu)
+			if before, ok := results[first].fromMiddle(f); ok {
+				lateRatio = fmt.Sprintf("%.2f", cpu/before)
+			}
+		}
+		t.AppendRow(table.Row{g.what, g.label, fmt.Sprintf("%.2f", s.perEvent(f)), fmt.Sprintf("%.2f", ratio), late, lateRatio, fmt.Sprintf("%.0f", s.rate(f)),
 			s.peak >> 20, fmt.Sprintf("%.2f", s.telling), strings.Join(cpu, ", ")})
 		c := &curves[len(curves)-1]
 		c.x, c.y = append(c.x, math.Log2(g.size/sizes[first].size)), append(c.y, ratio)
 	}
-	fmt.Fprintf(b.out, "\n%s\n\nAll stages, %d events, default world; the rows of each run were those of its load.\n", t.RenderMarkdown(), events)
+	fmt.Fprintf(b.out, "\n%s\n\nAll stages, %d events, default world; the rows of each run were those of its load. From the middle on: from when half of the events were committed,\nwithout the start and what the first half tells for the first time.\n", t.RenderMarkdown(), events)
 	if o.plots == "" {
 		return nil
 	}

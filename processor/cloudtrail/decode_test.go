@@ -317,6 +317,7 @@ func TestRefusals(t *testing.T) {
 		{strings.Replace(rec("a"), "2024-05-22", "1970-01-01", 1), ReasonBadEventTime, "1970"},
 		{strings.Replace(rec("a"), "2024-05-22T06:35:54Z", strings.Repeat("y", 5000), 1), ReasonBadEventTime, "…"},
 		{with("userIdentity", `"x"`), ReasonWrongType, "userIdentity is a string, not an object"},
+		{with("userIdentity", `"`+strings.Repeat("x", 2*markedBlocks*blockBytes)+`"`), ReasonWrongType, "userIdentity is a string, not an object"},
 		{with("awsRegion", `{"ip":1}`), ReasonWrongType, "awsRegion is an object, not a string"},
 		{with("eventID", `7`), ReasonWrongType, "eventID is a number, not a string"},
 		{strings.Replace(rec("a"), `"198.51.100.7"`, `{"x":"y"}`, 1), ReasonWrongType, "sourceIPAddress is an object, not a string"},
