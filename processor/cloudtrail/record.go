@@ -319,8 +319,8 @@ func (d *Decoder) member(object []byte, name string) (value json.RawMessage) {
 	return value
 }
 
-// pair reads the key at d.b[i], and says where its value starts. If that is a string to be taken as it is written, like most, end is
-// where it ends, and otherwise 0.
+// pair reads the key at d.b[i], and says where its value starts. If that is a string to be taken as it is written, like most, value is
+// its inside and end where it ends, and otherwise end is 0.
 func (d *Decoder) pair(i int) (key []byte, value string, at, end int) {
 	b := d.b
 	if i >= len(b) {

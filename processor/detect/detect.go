@@ -165,7 +165,7 @@ func (t *Task) Visit(v *topics.Visit, a *topics.Anomaly) (Result, error) {
 // judge scores a visit against the panes up to pane and fills in the anomaly when it is to be forwarded.
 func (t *Task) judge(w *window, pane int64, v *topics.Visit, hash uint64, a *topics.Anomaly) (bool, error) {
 	if score := w.mostScore(pane, v.Place, hash); score < t.cfg.Floor { // as nearly always
-		a.Score = score
+		a.Score = score // callers ask a stale visit's for the floor
 		return false, nil
 	}
 	d, c, err := w.distribution(t, pane, v.Place, hash)
