@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"strings"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -25,8 +26,13 @@ func (b buffered) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 	if err != nil || category != ingestion && !strings.HasSuffix(name, ".sst") {
 		return f, err
 	}
-	return &table{File: f, w: bufio.NewWriterSize(f, tableBufferBytes)}, nil
+	w := tableBuffers.Get().(*bufio.Writer)
+	w.Reset(f)
+	return &table{File: f, w: w}, nil
 }
+
+// tableBuffers are used again: a store whose rows change often writes several tables a second.
+var tableBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, tableBufferBytes) }}
 
 // Unwrap implements vfs.FS.
 func (b buffered) Unwrap() vfs.FS { return b.FS }
@@ -54,5 +60,11 @@ func (t *table) SyncTo(length int64) (bool, error) {
 	return t.File.SyncTo(length)
 }
 
-// Close implements vfs.File.
-func (t *table) Close() error { return errors.Join(t.w.Flush(), t.File.Close()) }
+// Close implements vfs.File. It is called once.
+func (t *table) Close() error {
+	err := errors.Join(t.w.Flush(), t.File.Close())
+	t.w.Reset(nil)
+	tableBuffers.Put(t.w)
+	t.w = nil // a write after this would be one into another table
+	return err
+}

@@ -2,7 +2,9 @@ package topics
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -214,6 +216,17 @@ func (v *Visit) Append(dst []byte) []byte {
 	return w.b
 }
 
+// appendVisit appends a visit with its length before it, encoded if nil.
+func appendVisit(dst []byte, v *Visit, encoded []byte) []byte {
+	if encoded != nil {
+		return append(binary.AppendUvarint(dst, uint64(len(encoded))), encoded...)
+	}
+	at := len(dst)
+	dst = v.Append(dst)
+	var length [binary.MaxVarintLen64]byte
+	return slices.Insert(dst, at, length[:binary.PutUvarint(length[:], uint64(len(dst)-at))]...)
+}
+
 // Decode reads a visit. Its strings alias b.
 func (v *Visit) Decode(b []byte) error {
 	r := reader{b: b}
@@ -353,11 +366,7 @@ func (s *Sighting) Append(dst, visit []byte) []byte {
 	w.string(s.Network, MaxKeyBytes)
 	w.string(s.Client, MaxKeyBytes)
 	w.string(s.KeyID, MaxKeyBytes)
-	if visit == nil {
-		visit = s.Visit.Append(nil)
-	}
-	w.bytes(visit)
-	return w.b
+	return appendVisit(w.b, &s.Visit, visit)
 }
 
 // Decode reads a sighting. Its strings alias b.
@@ -458,11 +467,7 @@ func (a *Anomaly) Append(dst, visit []byte) []byte {
 		w.string(top[i].Place, MaxKeyBytes)
 		w.varint(top[i].Visits)
 	}
-	if visit == nil {
-		visit = a.Visit.Append(nil)
-	}
-	w.bytes(visit)
-	return w.b
+	return appendVisit(w.b, &a.Visit, visit)
 }
 
 // Decode reads an anomaly. Its strings alias b.

@@ -108,6 +108,8 @@ type paced struct {
 	latency  []time.Duration // sorted
 	late     time.Duration   // of the producer, at the end
 	lag      int64           // raw records not committed at the end
+	cpu      time.Duration   // of the system while the rate was held
+	events   int             // in that time
 	fullRate float64
 }
 
@@ -152,12 +154,13 @@ func (b *bench) latency(ctx context.Context, o options) error {
 	}
 	t := table.NewWriter()
 	t.AppendHeader(table.Row{"system", "of its full rate", "events/s", "alerts timed", "intrusions planted", "p50 ms", "p99 ms", "p99.9 ms",
-		"longest ms", "producer behind ms", "records not committed at the end"})
+		"longest ms", "CPU s per million", "producer behind ms", "records not committed at the end"})
 	ms := func(d time.Duration) string { return fmt.Sprintf("%.0f", float64(d)/1e6) }
 	var curves []curve
 	for _, p := range all {
 		t.AppendRow(table.Row{p.system, fmt.Sprintf("%.0f %% of %.0f", 100*p.share, p.fullRate), fmt.Sprintf("%.0f", p.rate), len(p.latency),
-			p.planted, ms(p.quantile(.5)), ms(p.quantile(.99)), ms(p.quantile(.999)), ms(p.quantile(1)), ms(p.late), p.lag})
+			p.planted, ms(p.quantile(.5)), ms(p.quantile(.99)), ms(p.quantile(.999)), ms(p.quantile(1)),
+			fmt.Sprintf("%.1f", p.cpu.Seconds()*1e6/float64(p.events)), ms(p.late), p.lag})
 		c := curve{name: fmt.Sprintf("%s, %.0f %%", p.system, 100*p.share)}
 		for q := 0.; q <= 3; q += .05 {
 			c.x, c.y = append(c.x, q), append(c.y, math.Log10(max(1, p.quantile(1-math.Pow(10, -q)).Seconds()*1000)))
@@ -324,8 +327,12 @@ func (b *bench) hold(ctx context.Context, o options, a *alerting, p *process, cl
 			})
 		}
 	}()
-	records := int(rate * (o.paced + o.paced/4).Seconds())
-	s, err := g.Produce(ctx, cl, generate.Load{Topic: a.raw, Partitions: o.partitions, Records: records, Pace: rate,
+	r.events = int(rate * (o.paced + o.paced/4).Seconds())
+	took, err := cpuTime(p.cmd.Process.Pid)
+	if err != nil {
+		return r, err
+	}
+	s, err := g.Produce(ctx, cl, generate.Load{Topic: a.raw, Partitions: o.partitions, Records: r.events, Pace: rate,
 		Each: func(e *generate.Event, at time.Time) {
 			if at.After(counts) {
 				j.note(e, at)
@@ -335,6 +342,10 @@ func (b *bench) hold(ctx context.Context, o options, a *alerting, p *process, cl
 		return r, err
 	}
 	r.late, r.planted = s.Late, j.planted
+	if r.cpu, err = cpuTime(p.cmd.Process.Pid); err != nil {
+		return r, err
+	}
+	r.cpu -= took
 	ends, err := b.adm.ListEndOffsets(ctx, a.raw)
 	if err := errors.Join(err, ends.Error()); err != nil {
 		return r, err

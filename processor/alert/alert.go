@@ -173,9 +173,11 @@ const MaxMethods = 100
 // ID is the identity of the alert about a stay of a principal in a place that began on a day, given as its first second, Unix
 // time: 128 bits of SHA-256, in hex. It depends on nothing else, so that a replay makes the same.
 func ID(principal, place string, day int64) string {
-	h := sha256.New()
-	fmt.Fprintf(h, "farcall alert 1\x00%s\x00%s\x00%d", principal, place, day)
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	b := append(make([]byte, 0, 256), "farcall alert 1\x00"...)
+	b = append(append(b, principal...), 0)
+	b = append(append(b, place...), 0)
+	sum := sha256.Sum256(strconv.AppendInt(b, day, 10))
+	return hex.EncodeToString(sum[:16])
 }
 
 // PlaceName is a place as a person calls it.

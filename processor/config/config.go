@@ -194,7 +194,7 @@ type Triage struct {
 
 // Stream are the settings of the transactional loop.
 type Stream struct {
-	// Time between commits while batches are small, from 1ms to a quarter of the transaction timeout: the floor of the latency.
+	// Time between commits while batches are small, half of it in detect and triage, from 1ms to a quarter of the transaction timeout: the floor of the latency.
 	CommitInterval time.Duration `yaml:"commit_interval" env:"COMMIT_INTERVAL"`
 	// Time between commits under load, from the commit interval to a quarter of the transaction timeout. In a backlog it is a tenth of the transaction timeout, where that is longer.
 	CommitStretch time.Duration `yaml:"commit_stretch" env:"COMMIT_STRETCH"`

@@ -79,6 +79,7 @@ type Task struct {
 	asked   []*window // since then
 	touched []*window
 	tally   []topics.PlaceCount
+	key     []byte // of the method of a visit
 	names   map[string]string
 
 	expiry  expiry
@@ -128,8 +129,8 @@ func (t *Task) Visit(v *topics.Visit, a *topics.Anomaly) (Result, error) {
 	if v.Pane <= t.paneOf(v.Horizon)-t.span {
 		return Late, nil
 	}
-	method := v.Key()
-	w, err := t.window(method)
+	t.key = topics.AppendMethodKey(t.key[:0], v.Scope, v.Method)
+	w, err := t.window(t.key)
 	if err != nil {
 		return 0, err
 	}

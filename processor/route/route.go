@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/farcall/farcall/processor/cloudtrail"
 	"github.com/farcall/farcall/processor/geo"
@@ -375,7 +376,8 @@ func (t *Task) tellPresence(v *topics.Visit) {
 	}
 	t.stats.Presences++
 	t.buf = p.Append(t.buf[:0])
-	t.out.Visit(p.Key(), t.buf)
+	t.key = topics.AppendMethodKey(t.key[:0], p.Scope, p.Method)
+	t.out.Visit(t.key, t.buf)
 }
 
 func (t *Task) quiet(e *cloudtrail.Event) topics.Quiet {
@@ -388,6 +390,9 @@ func (t *Task) quiet(e *cloudtrail.Event) topics.Quiet {
 	return topics.Timely
 }
 
+// alias is text in the memory of b.
+func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
 // visit is what is told of an event. It is valid until the next.
 func (t *Task) visit(e *cloudtrail.Event, scope string, pane int64, place *geo.Place, outcome topics.Outcome) *topics.Visit {
 	id := &e.UserIdentity
@@ -399,7 +404,7 @@ func (t *Task) visit(e *cloudtrail.Event, scope string, pane int64, place *geo.P
 	src.Byte = e.Offset
 	v := &t.told
 	*v = topics.Visit{
-		Scope: scope, Method: string(t.method), Principal: string(t.principal), Place: place.Name, Pane: pane, Outcome: outcome, Quiet: t.quiet(e), Horizon: t.horizon,
+		Scope: scope, Method: alias(t.method), Principal: alias(t.principal), Place: place.Name, Pane: pane, Outcome: outcome, Quiet: t.quiet(e), Horizon: t.horizon,
 		Evidence: topics.Evidence{
 			EventTime: e.TimeMillis, Delivered: t.raw.Timestamp, Source: src,
 			EventID: e.EventID, SharedEventID: e.SharedEventID, EventSource: e.EventSource, EventName: e.EventName,
@@ -410,7 +415,7 @@ func (t *Task) visit(e *cloudtrail.Event, scope string, pane int64, place *geo.P
 			OnBehalfOf: id.OnBehalfOf.UserID, InvokedBy: id.InvokedBy, Address: e.SourceIPAddress, UserAgent: e.UserAgent,
 			Network: place.Network, NetworkName: place.Organisation,
 			VPCEndpointID: e.VPCEndpointID, ErrorCode: e.ErrorCode, ErrorMessage: e.ErrorMessage,
-			RequestParameters: string(e.RequestParameters), Resources: t.resources,
+			RequestParameters: alias(e.RequestParameters), Resources: t.resources,
 			MFA: answer(id.SessionContext.Attributes.MFAAuthenticated), GeoBuild: t.look.Build(),
 		},
 	}

@@ -51,9 +51,14 @@ func waits(fs kgo.Fetches, poll, txn int) bool {
 }
 
 // due is when the running transaction should commit: an interval after the last commit, so that sparse traffic commits at
-// once and steady traffic at the interval; stretched while polls come back full, and further in a backlog.
+// once and steady traffic at the interval; stretched while polls come back full, and further in a backlog. Behind the first stage it is
+// half of it: what comes there comes in one piece with each commit of the stage before, has waited once, and with an interval as long as
+// theirs would wait again, now less and now more, as the two drift past each other.
 func (w *worker) due() time.Time {
 	d := w.o.CommitInterval
+	if w.order > 0 {
+		d /= 2
+	}
 	switch {
 	case w.full && w.behind, w.o.pace.upstream(w.order):
 		d = max(w.o.CommitStretch, w.o.TxnTimeout/10)

@@ -110,7 +110,7 @@ type Options struct {
 	Log         *slog.Logger
 	Metrics     *Metrics
 
-	CommitInterval time.Duration // between commits while batches are small: the floor of the latency
+	CommitInterval time.Duration // between commits while batches are small, half of it behind the first stage: the floor of the latency
 	CommitStretch  time.Duration // between commits under load; a tenth of TxnTimeout, where that is longer, in a backlog
 	SessionTimeout time.Duration
 	TxnTimeout     time.Duration

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -37,6 +38,7 @@ type worker struct {
 
 	sess  *kgo.GroupTransactSession
 	tasks map[partition]*partitionTask
+	crew  crew // of the session
 
 	// Group callbacks run on the client's goroutines and only record what the group wants; settle acts on it.
 	mu       sync.Mutex
@@ -504,6 +506,8 @@ func (w *worker) session(ctx context.Context) (err error) {
 	w.forget()
 	w.tasks = map[partition]*partitionTask{}
 	w.inTxn = false
+	w.crew = newCrew()
+	defer close(w.crew)
 	if w.stage.Share != nil {
 		w.shared = w.stage.Share()
 	}
@@ -809,6 +813,31 @@ func (w *worker) beginTxn() error {
 	return nil
 }
 
+// crew are goroutines, as many as run at a time, that do what can be done side by side. They live as long as a session: the stack of a
+// new one would grow step by step, for each partition of each poll. It ends when the channel is closed.
+type crew chan func()
+
+func newCrew() crew {
+	c := make(crew)
+	for range runtime.GOMAXPROCS(0) {
+		go func() {
+			for do := range c {
+				do()
+			}
+		}()
+	}
+	return c
+}
+
+// run has one of the crew do something, once one has nothing else to do.
+func (c crew) run(wg *sync.WaitGroup, do func()) {
+	wg.Add(1)
+	c <- func() {
+		defer wg.Done()
+		do()
+	}
+}
+
 // process runs the records of a poll through their tasks, side by side.
 func (w *worker) process(fs kgo.Fetches, n int) error {
 	if err := w.beginTxn(); err != nil {
@@ -847,7 +876,7 @@ func (w *worker) process(fs kgo.Fetches, n int) error {
 			return
 		}
 		if last != nil {
-			wg.Go(last)
+			w.crew.run(&wg, last)
 		}
 		last = func() { feed(t, ftp.Records) }
 	})
@@ -918,13 +947,11 @@ func (w *worker) commit() error {
 		if !t.touched {
 			continue
 		}
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		w.crew.run(&wg, func() {
 			if err := t.stageRows(); err != nil {
 				errs <- fmt.Errorf("%s: %w", t.partition, err)
 			}
-		}()
+		})
 	}
 	wg.Wait()
 	select {
@@ -1084,7 +1111,7 @@ func (w *worker) produce(r *kgo.Record, acked func(*kgo.Record, error)) {
 // acked notes the first record of a transaction that the broker did not take.
 func (w *worker) acked(r *kgo.Record, err error) {
 	if err != nil && !errors.Is(err, kgo.ErrAborting) {
-		err = fmt.Errorf("produce %d bytes to %s: %w", len(r.Key)+len(r.Value), r.Topic, err)
-		w.refused.CompareAndSwap(nil, &err)
+		why := fmt.Errorf("produce %d bytes to %s: %w", len(r.Key)+len(r.Value), r.Topic, err) // err itself would be put on the heap for each record
+		w.refused.CompareAndSwap(nil, &why)
 	}
 }

@@ -331,13 +331,18 @@ func (c *change) touch(v *topics.Visit, unite func(*group) bool) error {
 // update changes the alert of a stay, and writes a new version if that changes what it says.
 func (c *change) update(e *stay, unite func(*group) bool) error {
 	t, p := c.t, &c.p
-	id := alert.ID(c.principal, e.place, e.day)
-	key := state.AlertKey(id)
+	id := "" // of the alert: a hash, which most have no use for
+	identify := func() []byte {
+		if id == "" {
+			id = alert.ID(c.principal, e.place, e.day)
+		}
+		return state.AlertKey(id)
+	}
 	b := e.facts
 	apart := false // whether they have a row of their own
 	if b == nil && c.hadStays {
 		var err error
-		if b, err = t.view.Get(key); err != nil {
+		if b, err = t.view.Get(identify()); err != nil {
 			return err
 		}
 		apart = b != nil
@@ -379,12 +384,13 @@ func (c *change) update(e *stay, unite func(*group) bool) error {
 	result := Below
 	if tells {
 		var err error
+		identify()
 		if result, err = c.tell(e, g, id, score, context); err != nil {
 			return err
 		}
 	}
 	if t.row = g.append(t.row[:0]); apart || !g.quiet() {
-		t.view.Set(key, t.row)
+		t.view.Set(identify(), t.row)
 		c.staysChanged = c.staysChanged || e.facts != nil
 		e.facts = nil
 	} else {
