@@ -1111,7 +1111,7 @@ func (w *worker) produce(r *kgo.Record, acked func(*kgo.Record, error)) {
 // acked notes the first record of a transaction that the broker did not take.
 func (w *worker) acked(r *kgo.Record, err error) {
 	if err != nil && !errors.Is(err, kgo.ErrAborting) {
-		why := fmt.Errorf("produce %d bytes to %s: %w", len(r.Key)+len(r.Value), r.Topic, err) // err itself would be put on the heap for each record
+		why := fmt.Errorf("produce %d bytes to %s: %w", len(r.Key)+len(r.Value), r.Topic, err) // the address of err itself would put it on the heap each time
 		w.refused.CompareAndSwap(nil, &why)
 	}
 }
