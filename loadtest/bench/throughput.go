@@ -136,8 +136,11 @@ func (b *bench) report(f *filled, ms []measured) {
 		len(f.want), t.RenderMarkdown(), measuredHow)
 	for i := range ms {
 		fmt.Fprintf(b.out, "%s", ms[i].short)
-		for _, s := range ms[i].samples {
-			fmt.Fprintf(b.out, " %.2f %.2f %d %d %.2f,", s.wall.Seconds(), s.cpu.Seconds(), s.peak>>20, s.middle.events, s.middle.cpu.Seconds())
+		for j, s := range ms[i].samples {
+			if j > 0 {
+				fmt.Fprint(b.out, ",")
+			}
+			fmt.Fprintf(b.out, " %.2f %.2f %d %d %.2f", s.wall.Seconds(), s.cpu.Seconds(), s.peak>>20, s.middle.events, s.middle.cpu.Seconds())
 		}
 		fmt.Fprint(b.out, "; ")
 	}

@@ -52,7 +52,7 @@ var inputs = []cost{
 		func(c *costs) *float64 { return &c.profileBytes }},
 	{"use", "", "share of a core that is planned with, so that a backlog goes", "assumed", func(c *costs) *float64 { return &c.use }},
 	{"cores", "", "cores of a process", "assumed", func(c *costs) *float64 { return &c.cores }},
-	{"commit", "s", "between commits under load", "`stream.commit_stretch`", func(c *costs) *float64 { return &c.commit }},
+	{"commit", "s", "between commits of route while its polls are small; half of it in detect and triage", "`stream.commit_interval`", func(c *costs) *float64 { return &c.commit }},
 	{"markers", "1/s", "markers of transactions that a broker may write", "assumed: the aim", func(c *costs) *float64 { return &c.markers }},
 	{"memory", "", "presences that the route of a process remembers", "`route.memory_entries`",
 		func(c *costs) *float64 { return &c.memory }},
@@ -71,7 +71,7 @@ func defaults() costs {
 	return costs{
 		routeEvent: 2.6, routeTold: 1.8, detectVisit: 7.1, triageSighting: 54, rawBytes: 320, toldBytes: 380, detectBytes: 60, triageBytes: 550,
 		profileBytes: 1100,
-		use:          .6, cores: 2, commit: .3, markers: 5000, memory: 1 << 20, restoreRows: 1_900_000, session: 10, settle: 1.9, replicas: 3, retention: 7,
+		use:          .6, cores: 2, commit: .1, markers: 5000, memory: 1 << 20, restoreRows: 1_900_000, session: 10, settle: 1.9, replicas: 3, retention: 7,
 	}
 }
 
@@ -157,7 +157,7 @@ func (c *costs) size(rate float64, s *spread, rowBytes float64, principals int) 
 	}
 	z.any = rate * z.told.presences * c.detectVisit / 1e6
 	p := float64(z.own)
-	z.markers = (z.wr*(2*p+1) + z.raw + p + z.wd*(p+1) + p + z.wt*9) / c.commit
+	z.markers = (z.wr*(2*p+1)+z.raw)/c.commit + (p+z.wd*(p+1)+p+z.wt*9)/(c.commit/2)
 	z.remembered = rate * 3600 * (z.told.visits + 2*z.told.presences) / z.tellers
 	return z
 }
@@ -266,7 +266,7 @@ func breaks(c costs, s *spread) string {
 			c.reached(s, func(z *size) bool { return z.rate*z.told.visits*methodShare(s)*c.detectVisit/1e6 > c.use })},
 		{"the memory that the route of a process has of an hour's presences: past it panes are forgotten early and told again. `route.memory_entries` moves this, at 20 bytes each, and so do more processes",
 			c.reached(s, func(z *size) bool { return z.remembered > c.memory })},
-		{fmt.Sprintf("markers of transactions on %.0f brokers; more brokers move this, and so does a longer `stream.commit_stretch`", c.replicas),
+		{fmt.Sprintf("markers of transactions on %.0f brokers; more brokers move this, and so does a longer `stream.commit_interval`; where polls come back full, commits come three times as seldom (`stream.commit_stretch`)", c.replicas),
 			c.reached(s, func(z *size) bool { return z.markers > c.markers*c.replicas })},
 	}
 	slices.SortFunc(limits, func(a, b limit) int { return cmp.Compare(a.rate, b.rate) })

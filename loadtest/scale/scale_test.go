@@ -78,7 +78,7 @@ func TestSize(t *testing.T) {
 	near("triage", z.triage, .1)
 	near("any method", z.any, .02)
 	near("hottest of detect", z.hotVisits, .12/32*2)
-	near("markers", z.markers, (2*65+8+32+1*33+32+1*9)/.5)
+	near("markers", z.markers, (2*65+8)/.5+(32+1*33+32+1*9)/.25)
 	near("processes", z.processes(), 2)
 	near("rows", z.rows, 20*360)
 	near("remembered", z.remembered, 100_000*3600*(.1+2*.02)/2)
