@@ -326,7 +326,7 @@ func told(job, id string) string {
 	return id + ".visits"
 }
 
-// Between commits: what farcall does while batches are small, and in a backlog.
+// Between commits: what route does while batches are small, and all of farcall in a backlog. A Kafka Streams job has one interval.
 const (
 	commitInterval = 100 * time.Millisecond
 	commitBehind   = time.Second
