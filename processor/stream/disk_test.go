@@ -35,6 +35,7 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("a process with a full disk ended with %v, want one line about it", err)
 	}
 	full.Store(false) // what the process left behind comes to an end too
+	b.dismiss()
 	again := b.run("b", disk(), &counting{})
 	b.spread(20)
 	again.drains()

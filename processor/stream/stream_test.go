@@ -181,7 +181,9 @@ func (b *broker) drained() bool {
 	return true
 }
 
-// dismiss removes all members from the group, dead static ones too, so that its offsets can be changed.
+// dismiss removes all members from the group, dead static ones too, so that its offsets can be changed. A process that ended
+// while one of its workers joined may leave a member for good otherwise: where the embedded broker cannot send its answer to a
+// join, it starts no session timer.
 func (b *broker) dismiss() {
 	b.t.Helper()
 	g := b.c.GroupInfo(group)
