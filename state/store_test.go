@@ -354,6 +354,55 @@ func TestUnreadableStores(t *testing.T) {
 	}
 }
 
+// TestNewStore makes a store without a file for each format that Pebble ever had, again where a crash left nothing but the mark of
+// the format, and again after a wipe.
+func TestNewStore(t *testing.T) {
+	mem := vfs.NewMem()
+	var made []string
+	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpCreate && strings.Contains(op.Path, "format-version") {
+			made = append(made, filepath.Base(op.Path))
+		}
+		return nil
+	}))
+	s := open(t, fs)
+	want := "marker.format-version.000001." + format.String()
+	check := func(when string, n int) {
+		t.Helper()
+		if v := s.db.FormatMajorVersion(); v != format || len(made) != n || n > 0 && made[n-1] != want {
+			t.Errorf("%s: a store of format %s, made with %q, want %s and %d of %q", when, v, made, format, n, want)
+		}
+	}
+	check("a new store", 1)
+	closeStore(t, s)
+	files, err := mem.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if f != want {
+			if err := mem.Remove(mem.PathJoin(dir, f)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s = open(t, fs)
+	check("after a crash", 1)
+	if err := s.Wipe(); err != nil {
+		t.Fatal(err)
+	}
+	check("after a wipe", 2)
+	s.Set([]byte("k"), []byte("v"))
+	commit(t, s, 1)
+	closeStore(t, s)
+	s = open(t, fs)
+	defer closeStore(t, s)
+	check("opened again", 2)
+	if v := get(t, s, "k"); string(v) != "v" {
+		t.Errorf("after it was opened again the row is %q, want v", v)
+	}
+}
+
 func TestWipe(t *testing.T) {
 	fs := vfs.NewMem()
 	s := open(t, fs)

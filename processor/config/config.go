@@ -204,7 +204,7 @@ type Stream struct {
 	TransactionTimeout time.Duration `yaml:"transaction_timeout" env:"TRANSACTION_TIMEOUT"`
 	// How long a restore may stand still before it is given up, 1s to 1h.
 	RestoreStall time.Duration `yaml:"restore_stall" env:"RESTORE_STALL"`
-	// Answer to one fetch, in bytes, 1 MiB to 256 MiB; a worker may buffer two.
+	// Answer to one fetch, in bytes, 1 MiB to 256 MiB; a worker may buffer two. Brokers that take long to answer need more.
 	FetchMaxBytes int32 `yaml:"fetch_max_bytes" env:"FETCH_MAX_BYTES"`
 }
 
@@ -244,7 +244,7 @@ func Default() Config {
 		Route:   Route{Workers: 1, Start: "earliest", OnOffsetOutOfRange: "fail", Skew: r.Skew, Late: r.Late, RecordBytes: lim.RecordBytes, Depth: lim.Depth, ExpandedBytes: lim.ExpandedBytes, MemoryEntries: r.MemoryEntries, MaxBadShare: 0.5},
 		Detect:  Detect{Workers: 1, Scope: r.Scope, Pane: d.Pane, Window: d.Window, LookBack: d.LookBack, Floor: d.Floor, Silence: d.Silence, CacheEntries: d.CacheEntries},
 		Triage:  Triage{Workers: 1, Threshold: tr.Threshold, Cap: tr.Cap, HostingNetworks: []string{}, HostingNames: tr.HostingNames},
-		Stream:  Stream{CommitInterval: 100 * time.Millisecond, CommitStretch: 300 * time.Millisecond, SessionTimeout: 10 * time.Second, TransactionTimeout: 10 * time.Second, RestoreStall: 3 * time.Minute, FetchMaxBytes: 4 << 20},
+		Stream:  Stream{CommitInterval: 100 * time.Millisecond, CommitStretch: 300 * time.Millisecond, SessionTimeout: 10 * time.Second, TransactionTimeout: 10 * time.Second, RestoreStall: 3 * time.Minute, FetchMaxBytes: 2 << 20},
 		Console: Console{Listen: "127.0.0.1:9464"},
 		Log:     Log{Level: "info", Format: "text"},
 	}

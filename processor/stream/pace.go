@@ -36,13 +36,13 @@ func (p pace) upstream(stage int) bool {
 	return false
 }
 
-// waits says whether behind what was polled so many records more wait, and behind each partition of it another poll's worth. One that
-// is not behind has somebody who waits for its alerts.
+// waits says whether behind what was polled so many records more wait to be read, and behind each partition of it another poll's
+// worth. One that is not behind has somebody who waits for its alerts.
 func waits(fs kgo.Fetches, poll, txn int) bool {
 	behind, all := true, int64(0)
 	fs.EachPartition(func(p kgo.FetchTopicPartition) {
 		if n := len(p.Records); n > 0 {
-			waiting := p.HighWatermark - p.Records[n-1].Offset - 1
+			waiting := p.LastStableOffset - p.Records[n-1].Offset - 1
 			behind = behind && waiting >= int64(poll)
 			all += waiting
 		}
@@ -60,7 +60,7 @@ func (w *worker) due() time.Time {
 		d /= 2
 	}
 	switch {
-	case w.full && w.behind, w.o.pace.upstream(w.order):
+	case w.behind, w.o.pace.upstream(w.order):
 		d = max(w.o.CommitStretch, w.o.TxnTimeout/10)
 	case w.full:
 		d = w.o.CommitStretch

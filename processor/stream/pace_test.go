@@ -16,7 +16,7 @@ func polled(records int, waiting ...int64) kgo.Fetches {
 		for i := range rs {
 			rs[i] = &kgo.Record{Offset: int64(100 + i)}
 		}
-		t.Partitions = append(t.Partitions, kgo.FetchPartition{Partition: int32(p), Records: rs, HighWatermark: int64(100+records) + n})
+		t.Partitions = append(t.Partitions, kgo.FetchPartition{Partition: int32(p), Records: rs, LastStableOffset: int64(100+records) + n, HighWatermark: 1 << 40})
 	}
 	return kgo.Fetches{{Topics: []kgo.FetchTopic{t}}}
 }
@@ -55,9 +55,10 @@ func TestDue(t *testing.T) {
 			}
 		}
 		wait(time.Hour)
-		check("small polls", at(0, false, true), 100*time.Millisecond)
+		check("small polls", at(0, false, false), 100*time.Millisecond)
 		check("full polls near the end", at(0, true, false), 300*time.Millisecond)
 		check("a backlog", at(0, true, true), time.Second)
+		check("a backlog of large records, of which a poll takes few", at(0, false, true), time.Second)
 		o.pace.note(1, true)
 		check("the stage before one in a backlog", at(0, false, false), 100*time.Millisecond)
 		check("that stage", at(1, false, false), 50*time.Millisecond)

@@ -685,6 +685,7 @@ func (w *worker) skip(ctx context.Context, batch *kgo.ErrDecompressTooLarge) err
 	if err := w.beginTxn(); err != nil {
 		return err
 	}
+	w.behind = false // nothing says whether it is
 	w.log.Error("a batch expands past the cap and will become a dead letter", "partition", t.partition.String(), "from", batch.Offset, "to", batch.NextOffset-1)
 	first := max(t.next, batch.Offset)
 	t.out.DeadLetter(&topics.DeadLetter{
@@ -846,7 +847,7 @@ func (w *worker) process(fs kgo.Fetches, n int) error {
 	w.txnRecords += n
 	w.full = n >= w.o.MaxPollRecords/2
 	w.behind = w.behind && waits(fs, w.o.MaxPollRecords, w.o.MaxTxnRecords)
-	w.o.pace.note(w.order, w.full && w.behind)
+	w.o.pace.note(w.order, w.behind)
 	w.o.Metrics.Records.WithLabelValues(w.stage.Name).Add(float64(n))
 	var wg sync.WaitGroup
 	var mu sync.Mutex
