@@ -174,8 +174,7 @@ func (b *bench) catchUp(ctx context.Context, o options) (err error) {
 		return err
 	}
 	steadyRate := min(20_000, float64(o.events)/o.paced.Seconds())
-	sent, err := g.Produce(ctx, cl, generate.Load{Topic: raw, Partitions: o.partitions, Records: int(steadyRate * o.paced.Seconds()),
-		Pace: steadyRate})
+	sent, err := g.Produce(ctx, cl, generate.Load{Topic: raw, Partitions: o.partitions, Records: o.events, Pace: steadyRate})
 	if err := errors.Join(err, ctx.Err()); err != nil {
 		return errors.Join(err, p.kill())
 	}

@@ -248,18 +248,27 @@ func (g *group) append(b []byte) []byte {
 	return b
 }
 
-// decode reads a row. The strings of its anomalies alias b.
-func (g *group) decode(b []byte) error {
+// head reads of a row what is before the anomalies, the times among it, and returns what is left of it.
+func (g *group) head(b []byte) (rowReader, error) {
 	if len(b) == 0 || b[0] == 0 {
-		return fmt.Errorf("%w: alert row: empty", state.ErrRow)
+		return rowReader{}, fmt.Errorf("%w: alert row: empty", state.ErrRow)
 	}
 	if b[0] > groupVersion {
-		return fmt.Errorf("%w: alert row version %d, this build knows up to %d", state.ErrFormat, b[0], groupVersion)
+		return rowReader{}, fmt.Errorf("%w: alert row version %d, this build knows up to %d", state.ErrFormat, b[0], groupVersion)
 	}
 	r := rowReader{b: b[1:]}
 	g.version = r.number()
 	g.route, g.verdict, g.timely, g.outcome = route(r.byte()), verdict(r.byte()), r.truth(), topics.Outcome(r.byte())
 	g.first, g.last, g.dropped = r.number(), r.number(), r.number()
+	return r, r.fault("alert row")
+}
+
+// decode reads a row. The strings of its anomalies alias b.
+func (g *group) decode(b []byte) error {
+	r, err := g.head(b)
+	if err != nil {
+		return err
+	}
 	for _, a := range [...]*topics.Anomaly{&g.lead, &g.organisation} {
 		if v := r.bytes(); len(v) > 0 {
 			if err := a.Decode(v); err != nil {

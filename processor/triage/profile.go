@@ -328,17 +328,26 @@ func truth(v bool) byte {
 	return 0
 }
 
-// decode reads a row. Its strings are copies.
-func (p *profile) decode(b []byte) error {
+// head reads of a row when the principal was seen, and returns what is left of it.
+func (p *profile) head(b []byte) (rowReader, error) {
 	if len(b) == 0 || b[0] == 0 {
-		return fmt.Errorf("%w: profile: empty", state.ErrRow)
+		return rowReader{}, fmt.Errorf("%w: profile: empty", state.ErrRow)
 	}
 	if b[0] > profileVersion {
-		return fmt.Errorf("%w: profile version %d, this build knows up to %d", state.ErrFormat, b[0], profileVersion)
+		return rowReader{}, fmt.Errorf("%w: profile version %d, this build knows up to %d", state.ErrFormat, b[0], profileVersion)
 	}
 	r := rowReader{b: b[1:]}
-	trailOf := func() trail { return trail{r.number(), r.word()} }
 	p.since, p.last = r.number(), r.number()
+	return r, r.fault("profile")
+}
+
+// decode reads a row. Its strings are copies.
+func (p *profile) decode(b []byte) error {
+	r, err := p.head(b)
+	if err != nil {
+		return err
+	}
+	trailOf := func() trail { return trail{r.number(), r.word()} }
 	p.days = trailOf()
 	for l, list := range [...]*[]presence{&p.places, &p.clients, &p.keys, &p.networks} {
 		for range r.count() {
@@ -425,9 +434,16 @@ func (r *rowReader) byte() byte {
 
 func (r *rowReader) truth() bool { return r.byte() != 0 }
 
-func (r *rowReader) end(what string) error {
-	if r.bad || len(r.b) != 0 {
+// fault is an error if what was read so far was cut.
+func (r *rowReader) fault(what string) error {
+	if r.bad {
 		return fmt.Errorf("%w: %s: wrong length", state.ErrRow, what)
 	}
 	return nil
+}
+
+// end is an error if what was read is not all that there is.
+func (r *rowReader) end(what string) error {
+	r.bad = r.bad || len(r.b) != 0
+	return r.fault(what)
 }

@@ -181,39 +181,45 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 			denied++
 		}
 	}
-	add := func(name string, points float64, text string, args ...any) {
-		if points = math.Round(points*10) / 10; points == 0 {
-			return
+	// Most of what could speak says nothing, and is not put into words.
+	add := func(name string, points float64, text func() string) {
+		if points = math.Round(points*10) / 10; points != 0 {
+			c.Factors = append(c.Factors, alert.Factor{Name: name, Points: points, Text: text()})
 		}
-		c.Factors = append(c.Factors, alert.Factor{Name: name, Points: points, Text: fmt.Sprintf(text, args...)})
 	}
 	usualDevice := c.Days > 0 && len(c.NewClients) == 0 && len(c.NewKeys) == 0 && len(g.clients) > 0
-	here := alert.PlaceName(place)
+	here := func() string { return alert.PlaceName(place) }
 	methodAlone, organisationAlone := pointsMethodAlone, pointsOrganisationAlone
 	if region {
 		methodAlone, organisationAlone = pointsMethodAloneRegion, pointsOrganisationAloneRegion
 	}
-	add("method", methodScore*(history*pointsMethod+(1-history)*methodAlone), "%s scores %.0f of 100 for its countries", g.lead.Visit.Method, methodScore)
+	add("method", methodScore*(history*pointsMethod+(1-history)*methodAlone), func() string {
+		return fmt.Sprintf("%s scores %.0f of 100 for its countries", g.lead.Visit.Method, methodScore)
+	})
 	switch {
 	case region:
-		add("new place", speaks*pointsNewRegion, "seen on %s, never from %s", days(c.Days), here)
+		add("new place", speaks*pointsNewRegion, func() string { return fmt.Sprintf("seen on %s, never from %s", days(c.Days), here()) })
 	case hereDays > 0:
-		add("new place", speaks*pointsNewCountry, "seen in %s on %d of %s before", here, hereDays, days(c.Days))
+		add("new place", speaks*pointsNewCountry, func() string { return fmt.Sprintf("seen in %s on %d of %s before", here(), hereDays, days(c.Days)) })
 	default:
-		add("new place", speaks*pointsNewCountry, "seen on %s, never from %s", days(c.Days), here)
+		add("new place", speaks*pointsNewCountry, func() string { return fmt.Sprintf("seen on %s, never from %s", days(c.Days), here()) })
 	}
 	switch {
 	case region:
 	case others > 0 && inAWS == others:
-		add("outside AWS", speaks*pointsOutsideAWS, "seen only inside AWS until now")
+		add("outside AWS", speaks*pointsOutsideAWS, func() string { return "seen only inside AWS until now" })
 	case others == private && isInstance(g.lead.Visit.Evidence.SessionName):
-		add("outside AWS", strange*pointsOutsideAWS, "credentials of the EC2 instance %s, used outside AWS", g.lead.Visit.Evidence.SessionName)
+		add("outside AWS", strange*pointsOutsideAWS, func() string {
+			return fmt.Sprintf("credentials of the EC2 instance %s, used outside AWS", g.lead.Visit.Evidence.SessionName)
+		})
 	}
 	if n := len(g.methods); n > 0 && private == 0 { // what it calls by private addresses is in no window
 		share := float64(firstUse) / float64(n)
 		switch {
 		case firstUse > 0 && (n < workMethods || share >= workShare):
-			add("first use", changes*pointsFirstUse*share*min(1, float64(firstUse)/firstUses), "of %d unusual methods it had called %d nowhere within the window", n, firstUse)
+			add("first use", changes*pointsFirstUse*share*min(1, float64(firstUse)/firstUses), func() string {
+				return fmt.Sprintf("of %d unusual methods it had called %d nowhere within the window", n, firstUse)
+			})
 		case n >= workMethods || firstUse == 0 && usualDevice && (c.OrganisationUsual || c.Organisation.Others > 0):
 			points, text := pointsUsualWork, fmt.Sprintf("of %d unusual methods it calls %d elsewhere", n, n-firstUse)
 			if n < workMethods {
@@ -222,30 +228,34 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 			if firstUse == 0 {
 				text = "what is unusual here it calls elsewhere"
 			}
-			add("usual work", changes*points, "%s", text)
+			add("usual work", changes*points, func() string { return text })
 		}
 	}
-	add("organisation", strange*c.OrganisationScore*(history*pointsOrganisation+(1-history)*organisationAlone), "%s is unusual for the whole organisation: others there: %d", here, c.Organisation.Others)
+	add("organisation", strange*c.OrganisationScore*(history*pointsOrganisation+(1-history)*organisationAlone), func() string {
+		return fmt.Sprintf("%s is unusual for the whole organisation: others there: %d", here(), c.Organisation.Others)
+	})
 	if len(c.NewClients) > 0 {
 		points, text := pointsNewClient, "client it never used before: %s"
 		if !newSystem {
 			points, text = pointsNewTool, "tool it never used before, on a system that it does use: %s"
 		}
-		add("new client", changes*points, text, strings.Join(c.NewClients, ", "))
+		add("new client", changes*points, func() string { return fmt.Sprintf(text, strings.Join(c.NewClients, ", ")) })
 	}
 	strangers := g.clients // to the principal
 	if c.Days > 0 {
 		strangers = c.NewClients
 	}
 	if i := slices.IndexFunc(strangers, topics.IsAttackTool); i >= 0 {
-		add("attack tool", pointsAttackTool, "a client that intruders use: %s", strangers[i])
+		add("attack tool", pointsAttackTool, func() string { return fmt.Sprintf("a client that intruders use: %s", strangers[i]) })
 		c.Labels = append(c.Labels, "attack tool")
 	}
 	if newKey {
-		add("new key", changes*pointsNewKey, "access key never used before: %s", strings.Join(c.NewKeys, ", "))
+		add("new key", changes*pointsNewKey, func() string { return fmt.Sprintf("access key never used before: %s", strings.Join(c.NewKeys, ", ")) })
 	}
 	if i := slices.IndexFunc(g.networks, func(n network) bool { return slices.Contains(c.NewNetworks, n.Number) && t.hosting(n.Number, n.Name) }); i >= 0 {
-		add("hosting network", pointsHosting, "from a hosting or VPN network: %s", strings.TrimSpace(g.networks[i].Number+" "+g.networks[i].Name))
+		add("hosting network", pointsHosting, func() string {
+			return fmt.Sprintf("from a hosting or VPN network: %s", strings.TrimSpace(g.networks[i].Number+" "+g.networks[i].Name))
+		})
 		c.Labels = append(c.Labels, "hosting network")
 	}
 	shared := t.shared(p, place, start)
@@ -253,24 +263,28 @@ func (t *Task) weigh(p *profile, g *group, place string) (float64, alert.Context
 		c.Labels = append(c.Labels, "shared principal")
 	}
 	if o := &c.Overlap; o.Place != "" && !region && !shared {
-		add("two places", strange*pointsOverlap, "also in %s, at least %d km away, within %d h", alert.PlaceName(o.Place), o.Kilometres, o.Hours)
+		add("two places", strange*pointsOverlap, func() string {
+			return fmt.Sprintf("also in %s, at least %d km away, within %d h", alert.PlaceName(o.Place), o.Kilometres, o.Hours)
+		})
 	}
 	if others > 0 && c.Days >= 10 && !hourKnown {
-		add("hour", speaks*pointsHour, "never active at this hour")
+		add("hour", speaks*pointsHour, func() string { return "never active at this hour" })
 	}
 	if len(g.methods) >= sweepMethods && denied == len(g.methods) {
-		add("denied", pointsDenied, "all of %d unusual methods were denied", denied)
+		add("denied", pointsDenied, func() string { return fmt.Sprintf("all of %d unusual methods were denied", denied) })
 	}
 	if usualDevice && !region {
-		add("usual device", changes*pointsUsualDevice, "the principal's usual client and key")
+		add("usual device", changes*pointsUsualDevice, func() string { return "the principal's usual client and key" })
 		c.Labels = append(c.Labels, "usual device")
 	}
 	if countries >= travellerCountries {
-		add("traveller", changes*pointsTraveller, "seen in %d countries before", countries)
+		add("traveller", changes*pointsTraveller, func() string { return fmt.Sprintf("seen in %d countries before", countries) })
 		c.Labels = append(c.Labels, "traveller")
 	}
 	if c.Organisation.Others >= officeSize && usualDevice {
-		add("colleagues", changes*pointsColleagues, "%d others of the organisation are there, and the device is the usual one", c.Organisation.Others)
+		add("colleagues", changes*pointsColleagues, func() string {
+			return fmt.Sprintf("%d others of the organisation are there, and the device is the usual one", c.Organisation.Others)
+		})
 		c.Labels = append(c.Labels, "new office")
 	}
 	if c.Days < wholeHistory {

@@ -531,20 +531,26 @@ func (t *Task) advance(eventTime, now int64, out Output) error {
 			return err
 		})
 	}
+	// Every row is looked at, and nearly all of them stay: most say so at their beginning.
+	var g group
+	var l stays
+	var p profile
 	err := errors.Join(
 		forget(state.AlertPrefix(), func(b []byte) (bool, error) {
-			var g group
-			err := g.decode(b)
+			_, err := g.head(b)
 			return max(g.first, g.last)/1000 < oldest-int64(maxStay), err
 		}),
 		forget(state.StaysPrefix(), func(b []byte) (bool, error) {
-			var l stays
+			l = l[:0]
 			err := l.decode(b)
 			// Not before the alert rows of all of them: where there is no row of stays, none is looked for.
 			return !slices.ContainsFunc(l, func(s stay) bool { return s.last+t.width > oldest-maxStay }), err
 		}),
 		forget(state.ProfilePrefix(), func(b []byte) (bool, error) {
-			var p profile
+			if _, err := p.head(b); err != nil || p.last >= oldest-profileMemory {
+				return false, err
+			}
+			p = p.emptied()
 			err := p.decode(b)
 			last := p.last
 			if p.stayed != unsaid {
