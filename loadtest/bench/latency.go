@@ -85,7 +85,7 @@ func (b *bench) peerAlerts(job, raw string) *alerting {
 	id := fmt.Sprint(job, b.installed)
 	return &alerting{
 		name: "Kafka Streams, " + job, raw: raw, group: id, alerts: id + ".alerts",
-		start: func() (*process, error) { return b.streams.start(b, job, id, raw, commitInterval) },
+		start: func() (*process, error) { return b.streams.start(b, job, id, raw, commitLive) },
 		remove: func(ctx context.Context) error {
 			return b.remove(ctx, func(t string) bool { return strings.HasPrefix(t, id+"-") || strings.HasPrefix(t, id+".") })
 		},

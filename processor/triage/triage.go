@@ -72,7 +72,7 @@ type Task struct {
 	view       state.View
 	width      int64 // of a pane, seconds
 	streamTime int64 // Unix milliseconds
-	day        int64 // number of the day of streamTime
+	round      int64 // of streamTime
 
 	// What the rows say:
 	exceptions []*topics.Exception
@@ -98,7 +98,7 @@ type Output interface {
 // NewTask makes the task of a partition whose restored rows are in view. streamTime is that of the meta row.
 func NewTask(cfg Config, view state.View, streamTime int64) (*Task, error) {
 	t := &Task{cfg: cfg, view: view, width: int64(cfg.Pane / time.Second), streamTime: streamTime}
-	t.day = t.dayOf(t.paneOf(streamTime))
+	t.round = t.roundOf(streamTime)
 	b, err := t.capRow()
 	t.owed = b.owes()
 	return t, errors.Join(err, t.loadExceptions(), t.loadSince())
@@ -499,7 +499,14 @@ func (c *change) retract(g *group, e *stay, d *topics.Verdict) {
 	}
 }
 
-// advance moves stream time on. It tells what was owed at the end of a window of the cap, and forgets, at each new day, what
+// roundOf numbers the rounds, a day each, at whose beginning a partition looks for rows that it can forget. It looks at all that it has, a
+// second for some hundred thousand principals, so the partitions do not all begin at midnight: one after another does, through
+// the day.
+func (t *Task) roundOf(at int64) int64 {
+	return t.dayOf(t.paneOf(at) - daySeconds*int64(t.cfg.Partition)/int64(max(1, t.cfg.Partitions)))
+}
+
+// advance moves stream time on. It tells what was owed at the end of a window of the cap, and forgets, at each new round, what
 // nothing can reach any more.
 func (t *Task) advance(eventTime, now int64, out Output) error {
 	if eventTime <= t.streamTime {
@@ -511,16 +518,16 @@ func (t *Task) advance(eventTime, now int64, out Output) error {
 			return err
 		}
 	}
-	day := t.dayOf(t.paneOf(eventTime))
-	if day == t.day {
+	round := t.roundOf(eventTime)
+	if round == t.round {
 		return nil
 	}
-	t.day = day
+	t.round = round
 	if err := t.dropExpired(now); err != nil {
 		return err
 	}
 	keep := int64((t.cfg.Window + t.cfg.LookBack) / time.Second)
-	oldest := day*daySeconds - keep
+	oldest := round*daySeconds - keep
 	var gone [][]byte
 	forget := func(prefix []byte, old func(row []byte) (bool, error)) error {
 		return t.view.Scan(prefix, func(k, v []byte) error {

@@ -594,6 +594,29 @@ func TestForgets(t *testing.T) {
 	count("profiles", state.ProfilePrefix(), 1)
 }
 
+// TestForgetsInTurn: the partitions of an installation do not all look through their rows at midnight.
+func TestForgetsInTurn(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Partitions = 4
+	last := int64((cfg.Window+cfg.LookBack)/time.Second) + profileMemory + day
+	for p := range int32(4) {
+		cfg.Partition = p
+		d := newDesk(t, cfg)
+		d.sight(sighting("NG", 0))
+		at := func(second int64) (profiles int) {
+			s := sighting("DE", second)
+			s.Visit.Principal = "bob"
+			d.sight(s)
+			d.commit()
+			return len(d.rows(state.ProfilePrefix()))
+		}
+		turn := last + int64(p)*day/4
+		if before, after := at(turn-1), at(turn); before != 2 || after != 1 {
+			t.Errorf("partition %d has %d profiles before its turn and %d after it, want 2 and 1", p, before, after)
+		}
+	}
+}
+
 func TestBadRecords(t *testing.T) {
 	s, a := sighting("NG", 0), anomaly("s:A", 90, "NG", 0)
 	v, e := topics.Verdict{Principal: "alice", AlertID: "a"}, topics.Exception{ID: "x", Place: "NG"}
