@@ -225,8 +225,8 @@ func (s *Store) open() error {
 const format = pebble.FormatNewest
 
 // markFormat says which format a new store has, in the file in which Pebble looks for it. Pebble makes a new store in the oldest format that
-// it knows and brings it up to date in eighteen steps, each of which makes, syncs and removes a file: two fifths of the CPU time of
-// a process that starts with empty folders.
+// it knows and brings it up to date step by step, each of which makes, syncs and removes a file: two fifths of the CPU time of a
+// process that starts with empty folders.
 func markFormat(fs vfs.FS, dir string) error {
 	files, err := fs.List(dir)
 	if err != nil || len(files) > 0 {

@@ -503,7 +503,7 @@ func (c *change) retract(g *group, e *stay, d *topics.Verdict) {
 // second for some hundred thousand principals, so the partitions do not all begin at midnight: one after another does, through
 // the day.
 func (t *Task) roundOf(at int64) int64 {
-	return t.dayOf(t.paneOf(at) - daySeconds*int64(t.cfg.Partition)/int64(max(1, t.cfg.Partitions)))
+	return (at/1000 - daySeconds*int64(t.cfg.Partition)/int64(max(1, t.cfg.Partitions))) / daySeconds
 }
 
 // advance moves stream time on. It tells what was owed at the end of a window of the cap, and forgets, at each new round, what

@@ -594,12 +594,12 @@ func TestForgets(t *testing.T) {
 	count("profiles", state.ProfilePrefix(), 1)
 }
 
-// TestForgetsInTurn: the partitions of an installation do not all look through their rows at midnight.
+// TestForgetsInTurn: the partitions of an installation do not all look through their rows at midnight, however few panes a day has.
 func TestForgetsInTurn(t *testing.T) {
 	cfg := DefaultConfig()
-	cfg.Partitions = 4
+	cfg.Pane, cfg.Partitions = 24*time.Hour, 32
 	last := int64((cfg.Window+cfg.LookBack)/time.Second) + profileMemory + day
-	for p := range int32(4) {
+	for p := range cfg.Partitions {
 		cfg.Partition = p
 		d := newDesk(t, cfg)
 		d.sight(sighting("NG", 0))
@@ -610,7 +610,7 @@ func TestForgetsInTurn(t *testing.T) {
 			d.commit()
 			return len(d.rows(state.ProfilePrefix()))
 		}
-		turn := last + int64(p)*day/4
+		turn := last + int64(p)*day/32
 		if before, after := at(turn-1), at(turn); before != 2 || after != 1 {
 			t.Errorf("partition %d has %d profiles before its turn and %d after it, want 2 and 1", p, before, after)
 		}
