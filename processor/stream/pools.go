@@ -1,29 +1,45 @@
 package stream
 
 import (
+	"math/bits"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // pools lend the client the memory that it expands batches into, and get it back when the last record of a batch is recycled.
-type pools struct{ bytes, records sync.Pool }
+type pools struct {
+	// bytes are of capacities from one power of two to the next. The client clears a buffer, all of it, each time it gives it back: a batch
+	// of ten records in one that was made for a thousand would cost more there than to process it does.
+	bytes   [24]sync.Pool
+	records sync.Pool
+}
 
 // maxPooledBytes is the largest buffer that is kept: a batch is seldom larger, and the one that is must not stay in memory.
 const maxPooledBytes = 4 << 20
 
-// GetDecompressBytes implements kgo.PoolDecompressBytes. The client lets a buffer grow that is too small.
-func (p *pools) GetDecompressBytes([]byte, kgo.CompressionCodecType) []byte {
-	if b, ok := p.bytes.Get().(*[]byte); ok {
-		return *b
+// Batches of JSON expand to between so many times their size: a buffer is looked for from the first power of two past the one to the last
+// before the other.
+const (
+	leastExpansion = 2
+	mostExpansion  = 64
+)
+
+// GetDecompressBytes implements kgo.PoolDecompressBytes. The client makes a larger buffer where one is too small.
+func (p *pools) GetDecompressBytes(batch []byte, _ kgo.CompressionCodecType) []byte {
+	last := min(bits.Len(uint(mostExpansion*len(batch))), len(p.bytes))
+	for k := bits.Len(uint(leastExpansion * len(batch))); k < last; k++ {
+		if b, ok := p.bytes[k].Get().(*[]byte); ok {
+			return *b
+		}
 	}
 	return nil
 }
 
 // PutDecompressBytes implements kgo.PoolDecompressBytes.
 func (p *pools) PutDecompressBytes(b []byte) {
-	if cap(b) <= maxPooledBytes {
-		p.bytes.Put(&b)
+	if n := cap(b); n > 0 && n <= maxPooledBytes {
+		p.bytes[bits.Len(uint(n))-1].Put(&b)
 	}
 }
 

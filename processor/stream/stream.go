@@ -128,6 +128,7 @@ type Options struct {
 	// Restores bounds how many partitions of the process restore at a time, and their memory together.
 	Restores *state.Restores
 
+	aside       int // records from which on the partitions of a poll, or of a commit, are worked on side by side
 	pace        pace
 	corruptions *corruptions
 	fatal       func(error) // ends the process without waiting for its workers
@@ -176,6 +177,9 @@ func (o *Options) defaults() {
 	}
 	if o.MaxTxnRecords == 0 {
 		o.MaxTxnRecords = 100_000
+	}
+	if o.aside == 0 {
+		o.aside = 256
 	}
 	if o.FetchMaxBytes == 0 {
 		o.FetchMaxBytes = 16 << 20

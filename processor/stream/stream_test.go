@@ -581,6 +581,7 @@ func (b *broker) options(slot string, disk *crashdisk.Disk, n *network, log *log
 		GroupPrefix: prefix, Slot: slot, Dir: "state", FS: disk, Metrics: NewMetrics(),
 		Log:            slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		CommitInterval: 20 * time.Millisecond, SessionTimeout: 6 * time.Second, TxnTimeout: 10 * time.Second, RestoreStall: patience,
+		aside: 1, // for the race detector
 	}
 }
 

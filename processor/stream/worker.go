@@ -241,7 +241,8 @@ func (w *worker) client(ctx context.Context) (*kgo.GroupTransactSession, error) 
 		kgo.RecordPartitioner(partitioner{w.stage.Changelog, kgo.ManualPartitioner(), keyed}),
 		kgo.ProducerBatchCompression(kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.NoCompression()),
 		kgo.ProducerBatchMaxBytes(1<<20),
-		kgo.ProducerLinger(0),
+		// What a transaction writes goes out with its commit, which waits for no linger, or once a batch is full.
+		kgo.ProducerLinger(min(o.CommitStretch, time.Second)),
 		kgo.MaxBufferedRecords(100_000),
 		kgo.MaxBufferedBytes(o.ProduceMaxBytes),
 		kgo.MetadataMinAge(250*time.Millisecond),
@@ -830,8 +831,13 @@ func newCrew() crew {
 	return c
 }
 
-// run has one of the crew do something, once one has nothing else to do.
-func (c crew) run(wg *sync.WaitGroup, do func()) {
+// run has one of the crew do something, once one has nothing else to do. Of a few records it does it itself: to wake somebody takes as
+// long as a record does.
+func (c crew) run(wg *sync.WaitGroup, few bool, do func()) {
+	if few {
+		do()
+		return
+	}
 	wg.Add(1)
 	c <- func() {
 		defer wg.Done()
@@ -839,7 +845,7 @@ func (c crew) run(wg *sync.WaitGroup, do func()) {
 	}
 }
 
-// process runs the records of a poll through their tasks, side by side.
+// process runs the records of a poll through their tasks, side by side unless they are few.
 func (w *worker) process(fs kgo.Fetches, n int) error {
 	if err := w.beginTxn(); err != nil {
 		return err
@@ -877,7 +883,7 @@ func (w *worker) process(fs kgo.Fetches, n int) error {
 			return
 		}
 		if last != nil {
-			w.crew.run(&wg, last)
+			w.crew.run(&wg, n < w.o.aside, last)
 		}
 		last = func() { feed(t, ftp.Records) }
 	})
@@ -948,7 +954,7 @@ func (w *worker) commit() error {
 		if !t.touched {
 			continue
 		}
-		w.crew.run(&wg, func() {
+		w.crew.run(&wg, w.txnRecords < w.o.aside, func() {
 			if err := t.stageRows(); err != nil {
 				errs <- fmt.Errorf("%s: %w", t.partition, err)
 			}
