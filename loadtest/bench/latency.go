@@ -178,7 +178,7 @@ func (b *bench) latency(ctx context.Context, o options) error {
 	return plotCurves(o.plot("latency"), x, axis{"ms from produced to read", logTicks("", 1, 10, 100, 1000, 10_000)}, curves)
 }
 
-// timed finds the full rate of a system, and times its alerts at shares of it. Before, it gives it a history: a method without one
+// timed finds the full rate of a system, and times its alerts at shares of it, or at the rates that are asked for. Before, it gives it a history: a method without one
 // has no opinion.
 func (b *bench) timed(ctx context.Context, o options, a *alerting) (_ []paced, err error) {
 	p, err := a.start()
@@ -201,17 +201,21 @@ func (b *bench) timed(ctx context.Context, o options, a *alerting) (_ []paced, e
 	if err != nil {
 		return nil, err
 	}
+	rates := o.held
+	if len(rates) == 0 {
+		rates = []float64{.5 * full, .9 * full}
+	}
 	var all []paced
-	for n, share := range []float64{.5, .9} {
+	for n, rate := range rates {
 		// The backlog is gone before the next rate begins.
 		if err := b.committed(ctx, p, step{a.group, a.raw}); err != nil {
 			return nil, err
 		}
-		r, err := b.hold(ctx, o, a, p, cl, share*full, uint64(n))
+		r, err := b.hold(ctx, o, a, p, cl, rate, uint64(n))
 		if err != nil {
 			return nil, err
 		}
-		r.share, r.fullRate = share, full
+		r.share, r.fullRate = rate/full, full
 		all = append(all, r)
 	}
 	_, err = p.stop()

@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -47,6 +48,7 @@ type options struct {
 	plots                       string         // folder, or none
 	profiles                    string         // likewise
 	paced                       time.Duration  // how long each rate of latency, and the steady state of catch-up, is held
+	held                        []float64      // events/s of latency, for all systems; none: shares of what each can
 	sizes                       []grown        // of growth
 	alone                       bool           // poison: each large kind by itself, too
 	cluster                     *kafka.Cluster // nil: one of its own
@@ -73,6 +75,7 @@ func main() {
 	flag.StringVar(&o.plots, "plots", "", "folder for plots; empty: none")
 	flag.StringVar(&o.profiles, "profiles", "", "folder for profiles of farcall in throughput, for go tool pprof; empty: none. Taking them costs a little")
 	flag.DurationVar(&o.paced, "paced", time.Minute, "how long each rate of latency is held")
+	held := flag.String("held", "", "latency: events/s to hold for every system, like 6000,12000; empty: half and nine tenths of what each can")
 	flag.BoolVar(&o.alone, "alone", false, "poison: measure each large kind of bad record by itself, too, with a twentieth of the events")
 	flag.Usage = func() {
 		fmt.Fprintf(flag.CommandLine.Output(), "bench [flags] [%s]\n\nWithout a part it does all of them.\n\n", strings.Join(parts, "] ["))
@@ -82,6 +85,14 @@ func main() {
 	o.worlds = strings.Split(*worlds, ",")
 	if *only != "" {
 		o.only = strings.Split(*only, ",")
+	}
+	for _, f := range strings.FieldsFunc(*held, func(r rune) bool { return r == ',' }) {
+		r, err := strconv.ParseFloat(f, 64)
+		if err != nil || r < 1 || r > 1e6 {
+			fmt.Fprintf(os.Stderr, "bench: -held %s: %q is no rate from 1 to a million\n", *held, f)
+			os.Exit(2)
+		}
+		o.held = append(o.held, r)
 	}
 	if o.parts = flag.Args(); len(o.parts) == 0 {
 		o.parts = parts

@@ -15,6 +15,7 @@ import (
 // costs are what was measured, and what is assumed. Each is a flag.
 type costs struct {
 	routeEvent, routeTold, detectVisit, triageSighting float64 // CPU µs
+	commitTakes                                        float64 // CPU ms
 	rawBytes, toldBytes, detectBytes, triageBytes      float64 // on the broker, compressed, before replication
 	profileBytes                                       float64
 	use                                                float64 // share of a core that is planned with
@@ -41,12 +42,14 @@ var inputs = []cost{
 	{"detect-visit", "µs", "CPU of detect for a visit", "RESULTS.md, Beside a bare consumer, default world: route and detect, less route, by visit, start-up included",
 		func(c *costs) *float64 { return &c.detectVisit }},
 	{"triage-sighting", "µs", "CPU of triage for a sighting", "RESULTS.md, Beside a bare consumer, worst world: all stages, less route and detect, by sighting", func(c *costs) *float64 { return &c.triageSighting }},
+	{"commit-takes", "ms", "CPU of a commit of a worker that is up to date, with the fetches before it", "RESULTS.md, Latency: the floor of a process that keeps up",
+		func(c *costs) *float64 { return &c.commitTakes }},
 	{"raw-bytes", "B", "event on the broker, zstd", "RESULTS.md, Beside a bare consumer: topic of the default world",
 		func(c *costs) *float64 { return &c.rawBytes }},
-	{"told-bytes", "B", "record told on the broker, compressed", "a million events of the default world: bytes of farcall.visits and farcall.principals by record", func(c *costs) *float64 { return &c.toldBytes }},
-	{"detect-bytes", "B", "changelog of detect for a visit", "a million events of the default world: route and detect, less route",
+	{"told-bytes", "B", "record told on the broker, compressed", "RESULTS.md, Beside a bare consumer, default world: route's bytes by record", func(c *costs) *float64 { return &c.toldBytes }},
+	{"detect-bytes", "B", "changelog of detect for a visit", "RESULTS.md, Beside a bare consumer, default world: route and detect, less route, by visit",
 		func(c *costs) *float64 { return &c.detectBytes }},
-	{"triage-bytes", "B", "changelog of triage for a sighting", "a million events of the default world: all stages, less route and detect",
+	{"triage-bytes", "B", "changelog of triage for a sighting", "RESULTS.md, Beside a bare consumer, both worlds: all stages, less route and detect, by sighting",
 		func(c *costs) *float64 { return &c.triageBytes }},
 	{"profile-bytes", "B", "rows of triage for a principal", "state/FORMAT.md: 380 of a profile with two places, clients and networks, 720 of its stays with the facts of one; keys of 80",
 		func(c *costs) *float64 { return &c.profileBytes }},
@@ -56,7 +59,7 @@ var inputs = []cost{
 	{"markers", "1/s", "markers of transactions that a broker may write", "assumed: the aim", func(c *costs) *float64 { return &c.markers }},
 	{"memory", "", "presences that the route of a process remembers", "`route.memory_entries`",
 		func(c *costs) *float64 { return &c.memory }},
-	{"restore-rows", "1/s", "rows that a process restores", "RESULTS.md, Restore: 10,008,441 rows in 5.4 s",
+	{"restore-rows", "1/s", "rows that a process restores", "RESULTS.md, Restore: the store layer, two stores at a time, on the Xeon",
 		func(c *costs) *float64 { return &c.restoreRows }},
 	{"session", "s", "until a silent member's partitions go to others", "`stream.session_timeout`",
 		func(c *costs) *float64 { return &c.session }},
@@ -69,9 +72,10 @@ var inputs = []cost{
 // defaults are the costs as they were last measured.
 func defaults() costs {
 	return costs{
-		routeEvent: 2.6, routeTold: 1.8, detectVisit: 7.1, triageSighting: 54, rawBytes: 320, toldBytes: 380, detectBytes: 60, triageBytes: 550,
+		routeEvent: 6.2, routeTold: 3.5, detectVisit: 12, triageSighting: 48, commitTakes: 3.5,
+		rawBytes: 320, toldBytes: 280, detectBytes: 90, triageBytes: 390,
 		profileBytes: 1100,
-		use:          .6, cores: 2, commit: .1, markers: 5000, memory: 1 << 20, restoreRows: 1_900_000, session: 10, settle: 1.9, replicas: 3, retention: 7,
+		use:          .6, cores: 2, commit: .1, markers: 5000, memory: 1 << 20, restoreRows: 800_000, session: 10, settle: 1.9, replicas: 3, retention: 7,
 	}
 }
 
@@ -183,6 +187,7 @@ var lines = []line{
 	{"events for each record told", rounded("%.1f", func(z *size) float64 { return 1 / z.told.records() })},
 	{"records told a second", func(z *size) string { return thousands(int(z.rate * z.told.records())) }},
 	{"cores in use: route, detect, triage", func(z *size) string { return fmt.Sprintf("%.2f, %.2f, %.2f", z.route, z.detect, z.triage) }},
+	{"cores that their commits take, full or not", rounded("%.2f", func(z *size) float64 { return z.commits(z.processes()) })},
 	{"workers: route, detect, triage", func(z *size) string { return fmt.Sprintf("%.0f, %.0f, %.0f", z.wr, z.wd, z.wt) }},
 	{"processes", func(z *size) string { return fmt.Sprintf("%.0f", z.processes()) }},
 	{"partitions of the topics between the stages", func(z *size) string { return fmt.Sprint(z.own) }},
@@ -212,8 +217,23 @@ var lines = []line{
 		func(z *size) float64 { return z.remembered * z.tellers * rememberedBytes / 1e9 })},
 }
 
+// processes are as many as have the cores for the stages and for their own commits.
 func (z *size) processes() float64 {
-	return max(2, math.Ceil((z.route+z.detect+z.triage)/z.c.use/z.c.cores))
+	has := z.c.use * z.c.cores
+	if own := 5 / z.c.commit * z.c.commitTakes / 1e3; own >= has {
+		return math.Inf(1) // full by its own
+	}
+	stages := z.route + z.detect + z.triage
+	p := max(2, math.Ceil(stages/has))
+	for stages+z.commits(p) > p*has {
+		p++
+	}
+	return p
+}
+
+// commits are the cores that commits take, full or not, where so many processes have a worker of each stage at the least.
+func (z *size) commits(processes float64) float64 {
+	return (max(z.wr, processes) + 2*max(z.wd, processes) + 2*max(z.wt, processes)) / z.c.commit * z.c.commitTakes / 1e3
 }
 
 func (z *size) changelogs() float64 {

@@ -62,7 +62,7 @@ func TestSize(t *testing.T) {
 	}
 	s.keyings[3].topShare = .5
 	c := defaults()
-	c.routeEvent, c.routeTold, c.detectVisit, c.triageSighting, c.use, c.commit, c.memory = 4, 10, 10, 50, .5, .5, 1e9
+	c.routeEvent, c.routeTold, c.detectVisit, c.triageSighting, c.commitTakes, c.use, c.commit, c.memory = 4, 10, 10, 50, 5, .5, .5, 1e9
 	z := c.size(100_000, s, 100, 1000)
 	near := func(what string, got, want float64) {
 		t.Helper()
@@ -80,6 +80,15 @@ func TestSize(t *testing.T) {
 	near("hottest of detect", z.hotVisits, .12/32*2)
 	near("markers", z.markers, (2*65+8)/.5+(32+1*33+32+1*9)/.25)
 	near("processes", z.processes(), 2)
+	near("commits", z.commits(2), (2+2*2+2*2)/.5*.005) // each process has workers of its own, needed or not
+	c.commitTakes = 50                                 // half a core for each process, which has one to plan with: (0.82 + 0.5 p) ≤ p
+	near("processes, with dear commits", z.processes(), 2)
+	c.commitTakes = 60 // (0.82 + 0.6 p) ≤ p
+	near("processes, with dearer commits", z.processes(), 3)
+	c.commitTakes = 100
+	if n := z.processes(); !math.IsInf(n, 1) {
+		t.Errorf("%v processes, each full by its own commits", n)
+	}
 	near("rows", z.rows, 20*360)
 	near("remembered", z.remembered, 100_000*3600*(.1+2*.02)/2)
 	// 0.5 core / (0.1 visits · 10 µs) / 0.5 of them

@@ -18,8 +18,7 @@ type pools struct {
 // maxPooledBytes is the largest buffer that is kept: a batch is seldom larger, and the one that is must not stay in memory.
 const maxPooledBytes = 4 << 20
 
-// Batches of JSON expand to between so many times their size: a buffer is looked for from the first power of two past the one to the last
-// before the other.
+// Batches of JSON expand to between so many times their size. What is lent has a capacity about between the two.
 const (
 	leastExpansion = 2
 	mostExpansion  = 64
