@@ -178,8 +178,8 @@ func (b *bench) latency(ctx context.Context, o options) error {
 	return plotCurves(o.plot("latency"), x, axis{"ms from produced to read", logTicks("", 1, 10, 100, 1000, 10_000)}, curves)
 }
 
-// timed finds the full rate of a system, and times its alerts at shares of it, or at the rates that are asked for. Before, it gives it a history: a method without one
-// has no opinion.
+// timed finds the full rate of a system, and times its alerts at shares of it, or at the rates that are asked for. Before, it gives it a
+// history: a method without one has no opinion.
 func (b *bench) timed(ctx context.Context, o options, a *alerting) (_ []paced, err error) {
 	p, err := a.start()
 	if err != nil {
